@@ -1,0 +1,175 @@
+"""A stack's YAML, read once and checked before anything is built."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from infra.stack import Stack
+from stacks import STACKS
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+STACK_FOLDER = ROOT / "stacks"
+ENVIRONMENTS = ("local", "dev", "staging", "prod")
+TAGS = ("owner", "product", "environment", "cost-center")
+"""The tags every resource carries: who is asked, what it is for, where it runs, who pays."""
+
+
+class SettingsError(Exception):
+    """A stack's YAML is wrong: the text says in which file, at which key, and what it may be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One stack in one environment, as its YAML describes it."""
+
+    stack: str
+    """`<product>-<environment>`, for instance `platform-local`."""
+    environment: str
+    region: str
+    usd_per_month: float
+    tags: Mapping[str, str]
+    program: Stack
+    config: Mapping[str, str]
+    """Everything the YAML says, as the Pulumi runtime wants it: `namespace:key` to text (JSON for what is not text)."""
+
+
+def stack_names() -> list[str]:
+    """Every stack that has a YAML file."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACK_FOLDER.glob("Pulumi.*.yaml"))
+
+
+def stacks_of(names: Sequence[str]) -> list[str]:
+    """The stacks that `names` (stacks or environments) stand for, each after those it needs.
+
+    Raises SettingsError for a name that is neither.
+    """
+    known = stack_names()
+    wanted: list[str] = []
+    for name in names:
+        found = [stack for stack in known if stack == name or stack.rpartition("-")[2] == name]
+        if not found:
+            raise SettingsError(f"there is no stack or environment {name!r}{_did_you_mean(name, [*known, *ENVIRONMENTS])}")
+        wanted += found
+    ordered: list[str] = []
+
+    def add(stack: str, wanted_by: tuple[str, ...]) -> None:
+        if stack in wanted_by:
+            raise SettingsError(f"these stacks need each other: {' → '.join((*wanted_by, stack))}")
+        for needed in load(stack).program.needs:
+            if needed in wanted:
+                add(needed, (*wanted_by, stack))
+        if stack not in ordered:
+            ordered.append(stack)
+
+    for stack in wanted:
+        add(stack, ())
+    return ordered
+
+
+def load(stack: str, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read `stacks/Pulumi.<stack>.yaml`; `overrides` replaces keys of `slipway:settings`.
+
+    Raises SettingsError where the file is missing, is not YAML, or says something no stack may say.
+    """
+    path = STACK_FOLDER / f"Pulumi.{stack}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"there is no stack {stack!r}{_did_you_mean(stack, stack_names())}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"stacks/{path.name}: not YAML: {error}") from None
+    values = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(values, dict):
+        raise SettingsError(f"stacks/{path.name}: `config:` is missing")
+    settings = values.get("slipway:settings")
+    if overrides and isinstance(settings, dict):
+        values["slipway:settings"] = {**settings, **overrides}
+    return check(stack, values)
+
+
+def check(stack: str, values: Mapping[str, Any]) -> Settings:
+    """The settings that `values` (the `config:` of a stack's YAML) give. Raises SettingsError as `load` does."""
+    where = f"stacks/Pulumi.{stack}.yaml"
+    environment = stack.rpartition("-")[2]
+    if environment not in ENVIRONMENTS:
+        raise SettingsError(f"{where}: a stack is named <product>-<environment>, the latter one of {_any(ENVIRONMENTS)}")
+    name = _value(where, values, "slipway:stack", str)
+    if name not in STACKS:
+        raise SettingsError(f"{where}, slipway:stack: {name!r} is no stack; it can be {_any(sorted(STACKS))}")
+    region = _value(where, values, "aws:region", str)
+    budget = _value(where, values, "slipway:usd_per_month", float)
+    if budget <= 0:
+        raise SettingsError(f"{where}, slipway:usd_per_month: {budget:g} is no budget; set dollars a month above 0")
+    tags = _value(where, values, "aws:defaultTags", dict[str, dict[str, str]]).get("tags", {})
+    for tag in TAGS:
+        if not tags.get(tag):
+            raise SettingsError(f"{where}, aws:defaultTags.tags.{tag}: missing; every resource carries {_any(TAGS, 'and')}")
+    if tags["environment"] != environment:
+        raise SettingsError(
+            f"{where}, aws:defaultTags.tags.environment: {tags['environment']!r} in a stack named {stack}; set {environment}"
+        )
+    try:
+        program = STACKS[name].model_validate(_value(where, values, "slipway:settings", dict[str, Any]))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(where, STACKS[name], error))) from None
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return Settings(stack, environment, region, budget, tags, program, text)
+
+
+def _value(where: str, values: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    if key not in values:
+        near = get_close_matches(key, values, 1)
+        raise SettingsError(f"{where}, {key}: missing" + (f"; is it {near[0]!r}, misspelt?" if near else ""))
+    try:
+        return TypeAdapter(kind).validate_python(values[key])
+    except ValidationError as error:
+        raise SettingsError(f"{where}, {key}: {error.errors()[0]['msg']}, got {values[key]!r}") from None
+
+
+def _explain(where: str, model: type[Stack], error: ValidationError) -> list[str]:
+    """One line for each thing wrong: the key, what is wrong with it, and what it may be."""
+    lines = []
+    for fault in error.errors():
+        path = ".".join(str(step) for step in fault["loc"])
+        line = f"{where}, slipway:settings.{path}: "
+        if fault["type"] == "extra_forbidden":
+            siblings = _keys(model, fault["loc"][:-1])
+            line += f"there is no such key{_did_you_mean(str(fault['loc'][-1]), siblings)}"
+        elif fault["type"] == "missing":
+            line += "missing, and it has no default"
+        else:
+            line += f"{fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}"
+        lines.append(line)
+    return lines
+
+
+def _keys(model: type[Stack], path: Sequence[int | str]) -> list[str]:
+    """The keys that may stand at `path` in a stack's settings, read from its JSON schema."""
+    schema = model.model_json_schema()
+    here: dict[str, Any] = schema
+    for step in path:
+        branch = here.get("properties", {}).get(step) if isinstance(step, str) else here.get("items")
+        if branch is None:
+            branch = here.get("additionalProperties") or {}
+        for option in (branch, *branch.get("anyOf", ())):
+            if "$ref" in option:
+                branch = schema["$defs"][option["$ref"].rpartition("/")[2]]
+        here = branch
+    return list(here.get("properties", {}))
+
+
+def _did_you_mean(word: str, choices: Sequence[str]) -> str:
+    near = get_close_matches(word, choices, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it can be {_any(choices)}"
+
+
+def _any(words: Sequence[str], conjunction: str = "or") -> str:
+    return f"{', '.join(words[:-1])} {conjunction} {words[-1]}" if len(words) > 1 else "".join(words)
