@@ -12,6 +12,7 @@ def main() -> None:
     project, aws = pulumi.Config(), pulumi.Config("aws")
     values = {
         "aws:region": aws.get("region"),
+        "aws:allowedAccountIds": aws.get_object("allowedAccountIds"),
         "aws:defaultTags": aws.get_object("defaultTags"),
         "slipway:stack": project.get("stack"),
         "slipway:usd_per_month": project.get_float("usd_per_month"),

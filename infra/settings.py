@@ -1,6 +1,7 @@
 """A stack's YAML, read once and checked before anything is built."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,6 +35,8 @@ class Settings:
     """`<product>-<environment>`, for instance `platform-local`."""
     environment: str
     region: str
+    account_id: str
+    """The one AWS account it may be deployed to; the provider refuses every other."""
     usd_per_month: float
     tags: Mapping[str, str]
     program: Stack
@@ -105,6 +108,9 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     if name not in STACKS:
         raise SettingsError(f"{where}, slipway:stack: {name!r} is no stack; it can be {_any(sorted(STACKS))}")
     region = _value(where, values, "aws:region", str)
+    accounts = _value(where, values, "aws:allowedAccountIds", list[str])
+    if len(accounts) != 1 or not re.fullmatch(r"\d{12}", accounts[0]):
+        raise SettingsError(f"{where}, aws:allowedAccountIds: set the one account's id, 12 digits in quotes, got {accounts}")
     budget = _value(where, values, "slipway:usd_per_month", float)
     if budget <= 0:
         raise SettingsError(f"{where}, slipway:usd_per_month: {budget:g} is no budget; set dollars a month above 0")
@@ -121,7 +127,7 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(where, STACKS[name], error))) from None
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    return Settings(stack, environment, region, budget, tags, program, text)
+    return Settings(stack, environment, region, accounts[0], budget, tags, program, text)
 
 
 def _value(where: str, values: Mapping[str, Any], key: str, kind: type[T]) -> T:

@@ -9,6 +9,12 @@ from pulumi.runtime.rpc import UNKNOWN as _UNKNOWN_ON_THE_WIRE
 UNKNOWN: Final[str] = _UNKNOWN_ON_THE_WIRE
 """Stands in inputs and outputs for a value that only a deployment will give, as it does on Pulumi's wire."""
 
+
+def symbol(what: str, name: str) -> str:
+    """A readable stand-in for a text that only a deployment can tell: `symbol("keyId", "data")`."""
+    return f"(known after up: {what} of {name})"
+
+
 Props = dict[str, Any]
 """Plain JSON values under Pulumi's camelCase names, secrets already opened, `UNKNOWN` where not known yet."""
 
@@ -45,8 +51,13 @@ class Provider(Protocol):
         """
         ...
 
-    def preview(self, type_: str, inputs: Props) -> Props:
-        """The outputs before creation: `inputs`, and `UNKNOWN` for every output that only the cloud can tell."""
+    def preview(self, type_: str, name: str, inputs: Props) -> Props:
+        """The outputs before creation, `id` among them: `inputs`, and what the cloud will add to them.
+
+        An ARN or a name that follows from the inputs is given as it will be. Any other text that only the cloud can
+        tell is a stand-in made by `symbol`, so that a document that holds it can still be read and checked. What is
+        no text is `UNKNOWN`.
+        """
         ...
 
     def diff(self, type_: str, old_inputs: Props, new_inputs: Props, ignore: Sequence[str]) -> Diff:
