@@ -1,0 +1,46 @@
+# Everything here needs Python ≥ 3.11 and make, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONUTF8 := 1
+
+.PHONY: help up down check test lint types bench clean
+.DEFAULT_GOAL := help
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+up: .venv/ready ## Set everything up, check the policies, rehearse both stacks and serve a model
+	@$(BIN)/slipway check local
+	@$(BIN)/slipway up local
+
+down: ## Stop and remove everything `make up` made (the virtual environment stays: `make clean`)
+	@if test -x $(BIN)/slipway; then $(BIN)/slipway down local; else rm -rf .slipway; fi
+
+check: .venv/ready ## Run every policy pack on the plan of every stack, offline
+	@$(BIN)/slipway check
+
+test: .venv/ready lint types ## Run every test
+	@$(BIN)/pytest
+
+lint: .venv/ready
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: .venv/ready
+	@$(BIN)/mypy
+
+bench: .venv/ready ## Time the commands a user waits for
+	@$(BIN)/python -m tests.bench
+
+clean: down ## Remove the virtual environment and every cache, too
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The lock file decides what is installed; uv itself is in it, so pip only fetches that one version of uv.
+.venv/ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Slipway needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=python3.x")'
+	@echo "Installing the locked dependencies into .venv …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/.*"uv==\([^"]*\)".*/\1/p' pyproject.toml)"
+	@$(BIN)/uv sync --locked --quiet
+	@touch $@
