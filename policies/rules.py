@@ -1,0 +1,224 @@
+"""How a rule becomes a policy, and how it reads what it judges.
+
+A rule looks at one resource, or at all of a stack, and yields a sentence for everything wrong with it. What only
+`pulumi up` will know counts as given where a rule asks whether there is a value; where it asks which, the rule yields
+`Unknown`. Then it is neither passed nor violated: Pulumi prints that it could not run, and `slipway check` counts it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
+
+UNKNOWN: Final[str] = UNKNOWN_STRING_VALUE
+"""Stands for a value that only `pulumi up` will know, as it does on Pulumi's wire."""
+
+Props = Mapping[str, Any]
+"""What a resource is given: plain dicts and lists under Pulumi's camelCase names, with `UNKNOWN` inside."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A part of a resource that a rule cannot judge before `pulumi up`."""
+
+    path: str
+
+
+class Declared(Protocol):
+    """One resource of a stack, as a rule about several of them sees it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def urn(self) -> str: ...
+    @property
+    def inputs(self) -> Props: ...
+    @property
+    def property_dependencies(self) -> Mapping[str, Sequence[str]]:
+        """For each property, the URNs of the resources its value comes from."""
+        ...
+
+
+Finding = str | Unknown
+Rule = Callable[[str, Props], Iterator[Finding]]
+"""From a resource's type and inputs to what is wrong with it."""
+StackRule = Callable[[Sequence[Declared]], Iterator[tuple[Declared | None, Finding]]]
+"""From all resources of a stack to what is wrong, each with the resource it is about (None: the stack itself)."""
+
+
+class Undecided(UnknownValueError):
+    """A rule met what only `pulumi up` will know; Pulumi shows its message, `slipway check` counts `unknown`."""
+
+    def __init__(self, unknown: Sequence[tuple[str | None, Unknown]]) -> None:
+        """`unknown` is each part that could not be judged, after the URN of its resource (None: the rule's own)."""
+        super().__init__(UNKNOWN, [each.path for _, each in unknown])
+        self.unknown = tuple(unknown)
+        self.message = f"known only after pulumi up: {', '.join(each.path for _, each in unknown)}"
+
+
+def policy(rule: Rule, severity: Severity) -> Policy:
+    """The policy that reports what `rule` yields about each resource, named and described by the rule itself."""
+
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        _report(((None, finding) for finding in rule(args.resource_type, plain(args.props))), report)
+
+    return ResourceValidationPolicy(
+        _name(rule), _description(rule), validate, EnforcementLevel.MANDATORY, severity=severity
+    )
+
+
+def stack_policy(rule: StackRule, severity: Severity) -> Policy:
+    """The policy that reports what `rule` yields about a whole stack, named and described by the rule itself."""
+
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        resources = [
+            _Declared(
+                each.resource_type,
+                each.name,
+                each.urn,
+                plain(each.props),
+                {key: tuple(used.urn for used in uses) for key, uses in each.property_dependencies.items()},
+            )
+            for each in args.resources
+        ]
+        _report(((about.urn if about else None, finding) for about, finding in rule(resources)), report)
+
+    return StackValidationPolicy(
+        _name(rule), _description(rule), validate, EnforcementLevel.MANDATORY, severity=severity
+    )
+
+
+@dataclass(frozen=True)
+class _Declared:
+    type: str
+    name: str
+    urn: str
+    inputs: Props
+    property_dependencies: Mapping[str, Sequence[str]]
+
+
+def _report(findings: Iterable[tuple[str | None, Finding]], report: ReportViolation) -> None:
+    unknown: list[tuple[str | None, Unknown]] = []
+    try:
+        for urn, finding in findings:
+            if isinstance(finding, Unknown):
+                unknown.append((urn, finding))
+            else:
+                report(finding, urn)
+    except Exception as error:  # Pulumi would end the whole preview, and with it what every other rule has to say.
+        report(f"this rule could not read it ({type(error).__name__}: {error}): mend the input, or the rule", None)
+    if unknown:
+        raise Undecided(unknown)
+
+
+def _name(rule: Callable[..., Any]) -> str:
+    return rule.__name__.replace("_", "-")
+
+
+def _description(rule: Callable[..., Any]) -> str:
+    return " ".join((rule.__doc__ or "").split("\n\n")[0].split())
+
+
+def plain(value: Any) -> Any:
+    """`value` without the SDK's proxies, which raise where an unknown is read: there is `UNKNOWN` instead."""
+
+    def read(key: Any) -> Any:
+        try:
+            return plain(value[key])
+        except UnknownValueError:
+            return UNKNOWN
+
+    if isinstance(value, Mapping):
+        return {key: read(key) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [read(index) for index in range(len(value))]
+    return value
+
+
+def find(value: Any, path: str, *, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value at `path`, with where it is: None where there is none, `UNKNOWN` where only `up` will tell.
+
+    `*` stands for each element of a list. A step that ends in `?` may be missing, and then nothing is yielded.
+    """
+    if not path or value == UNKNOWN:
+        yield at, value
+        return
+    step, _, rest = path.partition(".")
+    optional = step.endswith("?")
+    step = step.removesuffix("?")
+    inner: dict[str, Any] = {}
+    if step == "*" and isinstance(value, list):
+        inner = {str(index): element for index, element in enumerate(value)}
+    elif isinstance(value, Mapping) and value.get(step) is not None:
+        inner = {step: value[step]}
+    for key, element in inner.items():
+        yield from find(element, rest, at=f"{at}.{key}" if at else key)
+    if not inner and not optional:
+        yield ".".join(filter(None, (at, "" if step == "*" else step, rest.replace("?", "")))), None
+
+
+def given(value: Any) -> bool:
+    """Whether there is a value, counting one that only `pulumi up` will know."""
+    return value is not None and value != ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What must stand at a path, and what for."""
+
+    path: str
+    wanted: tuple[Any, ...]
+    why: str
+
+
+def settled(table: Mapping[str, Sequence[Setting]], resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """A sentence for each setting of `table` that a resource of this type does not have."""
+    for setting in table.get(resource_type, ()):
+        for where, value in find(inputs, setting.path):
+            if value == UNKNOWN:
+                yield Unknown(where)
+            elif value not in setting.wanted:
+                is_now = f"is {value!r}" if given(value) else "is not set"
+                yield f"{where} {is_now}: set {' or '.join(repr(each) for each in setting.wanted)}, {setting.why}"
+
+
+def of_type(resources: Iterable[Declared], resource_type: str) -> list[Declared]:
+    """The resources of one type."""
+    return [each for each in resources if each.type == resource_type]
+
+
+def refers(resource: Declared, name: str, to: Declared, *, by: Sequence[str]) -> bool:
+    """Whether `resource`'s property `name` is made from `to`, or equals one of its properties `by`."""
+    if to.urn in resource.property_dependencies.get(name, ()):
+        return True
+    value = resource.inputs.get(name)
+    return given(value) and value != UNKNOWN and value in [to.inputs.get(key) for key in by]
+
+
+def without_companion(
+    resources: Sequence[Declared], resource_type: str, companion: str, name: str, *, by: Sequence[str]
+) -> Iterator[Declared]:
+    """The resources of a type to which the property `name` of no `companion` refers."""
+    companions = of_type(resources, companion)
+    for resource in of_type(resources, resource_type):
+        if not any(refers(each, name, resource, by=by) for each in companions):
+            yield resource
+
+
+def kind(resource_type: str) -> str:
+    """The last part of a type's name: `aws:s3/bucketPolicy:BucketPolicy` is a `BucketPolicy`."""
+    return re.split(r"[:/]", resource_type)[-1]
