@@ -1,0 +1,36 @@
+"""What tests of several files share."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from infra.rehearsal.emulator import process
+from infra.rehearsal.emulator.process import Emulator
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An emulator of this module's own, on a free port; it ends with the module."""
+    work = tmp_path_factory.mktemp("emulator")
+    yield process.start(work)
+    process.stop(work)
+
+
+@pytest.fixture(scope="module")
+def client(emulator: Emulator) -> Callable[[str], Any]:
+    """`client("s3")`: a boto3 client of the emulator, which does not repeat what fails."""
+
+    def client(service: str) -> Any:
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # chosen at run time
+            region_name="us-east-1",
+            endpoint_url=emulator.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    return client
