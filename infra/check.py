@@ -124,9 +124,9 @@ class _Findings:
 def check(plans: Sequence[tuple[Settings, Plan]]) -> Report:
     """Run every rule of every pack on each plan, as Pulumi would in a preview."""
     started = time.monotonic()
-    found = [contextvars.copy_context().run(_check, settings, plan.resources) for settings, plan in plans]
-    violations = tuple(each for one in found for each in one.violations)
-    deferred = tuple(each for one in found for each in one.deferred)
+    each_stack = [contextvars.copy_context().run(_check, settings, plan.resources) for settings, plan in plans]
+    violations = tuple(each for one in each_stack for each in one.violations)
+    deferred = tuple(each for one in each_stack for each in one.deferred)
     return Report(
         {settings.stack: len(plan.resources) for settings, plan in plans},
         violations,
@@ -134,7 +134,7 @@ def check(plans: Sequence[tuple[Settings, Plan]]) -> Report:
         {
             pack: Count(
                 len(policies),
-                sum(one.evaluations[pack] for one in found),
+                sum(one.evaluations[pack] for one in each_stack),
                 sum(each.pack == pack for each in violations),
                 sum(each.pack == pack for each in deferred),
             )
@@ -156,7 +156,7 @@ def analyze(settings: Settings) -> Callable[[Resource], list[str]]:
 
 def _check(settings: Settings, resources: Sequence[Resource]) -> _Findings:
     findings = _check_resources(settings, resources)
-    args = StackValidationArgs(_linked(resources))
+    args = StackValidationArgs(linked(resources))
     names = {each.urn: each.name for each in resources}
     for pack, policies in PACKS.items():
         for policy in policies:
@@ -174,7 +174,7 @@ def _check_resources(settings: Settings, resources: Iterable[Resource]) -> _Find
             unknown_checking_proxy(resource.inputs),
             resource.urn,
             resource.name,
-            _options(resource),
+            options(resource),
             provider=None,
         )
         names = {resource.urn: resource.name}
@@ -214,15 +214,15 @@ def _evaluate(
         findings.deferred.append(Deferred(findings.stack, pack, policy.name, name(about), about, ".".join(error.props)))
 
 
-def _linked(resources: Sequence[Resource]) -> list[PolicyResource]:
+def linked(resources: Sequence[Resource]) -> list[PolicyResource]:
     """The resources as a stack policy sees them: with outputs, and with links to each other."""
-    linked = {
+    found = {
         each.urn: PolicyResource(
             each.type,
             unknown_checking_proxy(each.outputs or each.inputs),
             each.urn,
             each.name,
-            _options(each),
+            options(each),
             provider=None,
             parent=None,
             dependencies=[],
@@ -231,16 +231,17 @@ def _linked(resources: Sequence[Resource]) -> list[PolicyResource]:
         for each in resources
     }
     for each in resources:
-        one = linked[each.urn]
-        one.parent = linked.get(each.parent)
-        one.dependencies = [linked[urn] for urn in each.dependencies if urn in linked]
+        one = found[each.urn]
+        one.parent = found.get(each.parent)
+        one.dependencies = [found[urn] for urn in each.dependencies if urn in found]
         one.property_dependencies = {
-            key: [linked[urn] for urn in urns if urn in linked] for key, urns in each.property_dependencies.items()
+            key: [found[urn] for urn in urns if urn in found] for key, urns in each.property_dependencies.items()
         }
-    return list(linked.values())
+    return list(found.values())
 
 
-def _options(resource: Resource) -> PolicyResourceOptions:
+def options(resource: Resource) -> PolicyResourceOptions:
+    """A resource's options as a policy sees them."""
     timeouts = resource.custom_timeouts
     return PolicyResourceOptions(
         resource.protect,

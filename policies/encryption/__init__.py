@@ -99,6 +99,13 @@ KEYS_KEPT = {
     ),
 }
 
+# What must be denied over plain HTTP. A topic's policy takes no sns:*.
+PLAIN_HTTP = {
+    BUCKET_POLICY: "s3:*",
+    "aws:sns/topicPolicy:TopicPolicy": "sns:Publish",
+    "aws:sqs/queuePolicy:QueuePolicy": "sqs:SendMessage",
+}
+
 # Where code is handed text that everyone who may describe the resource can read.
 READABLE_TEXT = {
     "aws:lambda/function:Function": ("environment?.variables?",),
@@ -196,33 +203,36 @@ def _decoded(text: str) -> str:
         return text
 
 
-def bucket_policies_demand_tls(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """A bucket policy denies every request that is not over TLS."""
-    for where, text in documents({BUCKET_POLICY: ("policy",)}, resource_type, inputs):
+def resource_policies_demand_tls(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """The policy of a bucket, a topic or a queue denies every request that is not over TLS."""
+    action = PLAIN_HTTP.get(resource_type, "")
+    for where, text in documents(dict.fromkeys(PLAIN_HTTP, ("policy",)), resource_type, inputs):
         if text == UNKNOWN:
             yield Unknown(where)
             continue
         try:
-            demanded = any(map(_denies_plain_http, parse(text)))
+            demanded = any(_denies_plain_http(each, action) for each in parse(text))
         except DocumentError as error:
             yield f"{where} is no IAM document: {error}"
             continue
         if not demanded:
+            on = "the bucket and its objects" if resource_type == BUCKET_POLICY else "it"
             yield (
-                f"{where} lets requests without TLS through: deny s3:* to everyone, on the bucket and on its objects, "
+                f"{where} lets requests without TLS through: deny {action} on {on} to everyone "
                 'where {"Bool": {"aws:SecureTransport": "false"}}'
             )
 
 
-def _denies_plain_http(statement: Statement) -> bool:
-    covers_objects = any(each == "*" or each.endswith("/*") for each in statement.resources)
-    covers_bucket = any(each == "*" or not each.endswith("/*") for each in statement.resources)
+def _denies_plain_http(statement: Statement, action: str) -> bool:
+    covered = all(
+        any(each == "*" or each.endswith("/*") == objects for each in statement.resources)
+        for objects in ((True, False) if action == "s3:*" else (False,))
+    )
     return (
         not statement.allows
         and ("AWS", "*") in statement.principals
-        and statement.may("s3:*")
-        and covers_bucket
-        and covers_objects
+        and statement.may(action)
+        and covered
         and statement.conditions == {"Bool": {"aws:SecureTransport": ("false",)}}
     )
 
@@ -247,7 +257,7 @@ POLICIES: list[Policy] = [
     policy(keys_rotate, Severity.MEDIUM),
     policy(keys_cannot_be_lost, Severity.HIGH),
     policy(no_credentials_in_text, Severity.CRITICAL),
-    policy(bucket_policies_demand_tls, Severity.HIGH),
+    policy(resource_policies_demand_tls, Severity.HIGH),
     stack_policy(buckets_encrypted, Severity.HIGH),
     stack_policy(buckets_demand_tls, Severity.HIGH),
 ]
