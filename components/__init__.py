@@ -1,0 +1,51 @@
+"""The building blocks that teams compose in `stacks/`."""
+
+from components.alerts import Alerts, AlertsSpec
+from components.budget import Budget, BudgetSpec
+from components.cluster import Cluster, ClusterSpec
+from components.data_lake import DataLake, DataLakeSpec
+from components.dead_letters import DeadLetters
+from components.drift_monitor import DriftMonitor, DriftSpec
+from components.endpoint import Endpoint, EndpointSpec, Rollout
+from components.feature_store import FeatureStore, FeatureStoreSpec
+from components.gpu_device_plugin import GpuDevicePlugin
+from components.gpu_node_group import GpuNodeGroup, GpuPool
+from components.keys import Key, KeySpec
+from components.model_registry import ModelRegistry, RegistrySpec
+from components.model_role import ModelRole
+from components.network import Network, NetworkSpec
+from components.nodes import NodePool, Nodes
+from components.team import TeamNamespace, TeamSpec
+
+__all__ = [
+    "Alerts",
+    "AlertsSpec",
+    "Budget",
+    "BudgetSpec",
+    "Cluster",
+    "ClusterSpec",
+    "DataLake",
+    "DataLakeSpec",
+    "DeadLetters",
+    "DriftMonitor",
+    "DriftSpec",
+    "Endpoint",
+    "EndpointSpec",
+    "FeatureStore",
+    "FeatureStoreSpec",
+    "GpuDevicePlugin",
+    "GpuNodeGroup",
+    "GpuPool",
+    "Key",
+    "KeySpec",
+    "ModelRegistry",
+    "ModelRole",
+    "Network",
+    "NetworkSpec",
+    "NodePool",
+    "Nodes",
+    "RegistrySpec",
+    "Rollout",
+    "TeamNamespace",
+    "TeamSpec",
+]

@@ -1,0 +1,55 @@
+"""Where people hear that something is wrong."""
+
+from typing import Annotated
+
+import pulumi
+import pulumi_aws as aws
+from pydantic import Field, StringConstraints
+
+from components.iam import allow_service, document, only_over_tls
+from components.spec import Spec
+
+PUBLISHERS = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]
+
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+
+
+class AlertsSpec(Spec):
+    """Who hears of alarms, approvals and budgets."""
+
+    emails: list[Email] = Field(min_length=1)
+    """Each gets a mail from AWS to confirm, and alerts only once that is done."""
+
+
+class Alerts(pulumi.ComponentResource):
+    """An encrypted topic that this account's alarms, event rules and budgets publish to."""
+
+    topic_arn: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        spec: AlertsSpec,
+        *,
+        kms_key_arn: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("slipway:index:Alerts", name, opts=opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        topic = aws.sns.Topic(f"{name}-alerts", kms_master_key_id=kms_key_arn, opts=child)
+        aws.sns.TopicPolicy(
+            f"{name}-alerts",
+            arn=topic.arn,
+            policy=document(
+                allow_service(PUBLISHERS, ["sns:Publish"], topic.arn),
+                {**only_over_tls("sns", topic.arn), "Action": "sns:Publish"},
+            ),
+            opts=child,
+        )
+        for email in spec.emails:
+            aws.sns.TopicSubscription(
+                f"{name}-{email.replace('@', '-at-')}", topic=topic.arn, protocol="email", endpoint=email, opts=child
+            )
+        self.topic_arn = topic.arn
+        self.register_outputs({"topic_arn": self.topic_arn})

@@ -1,0 +1,63 @@
+"""What a stack may cost a month, and who hears of it."""
+
+from typing import Annotated
+
+import pulumi
+import pulumi_aws as aws
+from pydantic import Field
+
+from components.iam import default_tags
+from components.spec import Spec
+
+Percent = Annotated[int, Field(gt=0, le=1000)]
+
+ATTRIBUTION = "owner", "product", "environment"
+"""The tags that say whose cost it is; they must be active as cost allocation tags in the billing account."""
+
+
+class BudgetSpec(Spec):
+    """When a budget is worth a message."""
+
+    spent_percents: list[Percent] = Field(default=[80, 100], min_length=1, max_length=4)
+    """Shares of the budget that have been spent. AWS allows five notifications, and one is the forecast's."""
+    forecast_percent: Percent = 100
+    """The share that this month is expected to end at."""
+
+
+class Budget(pulumi.ComponentResource):
+    """A monthly budget over what carries this stack's owner, product and environment tags."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: BudgetSpec,
+        *,
+        usd_per_month: float,
+        alerts_topic_arn: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("slipway:index:Budget", name, opts=opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        tags = default_tags()
+        thresholds = [("ACTUAL", percent) for percent in spec.spent_percents]
+        aws.budgets.Budget(
+            f"{name}-monthly",
+            budget_type="COST",
+            time_unit="MONTHLY",
+            limit_amount=f"{usd_per_month:.2f}",
+            limit_unit="USD",
+            cost_filters=[{"name": "TagKeyValue", "values": [f"user:{tag}${tags[tag]}" for tag in ATTRIBUTION]}],
+            notifications=[
+                {
+                    "notification_type": kind,
+                    "comparison_operator": "GREATER_THAN",
+                    "threshold": percent,
+                    "threshold_type": "PERCENTAGE",
+                    "subscriber_sns_topic_arns": [alerts_topic_arn],
+                }
+                for kind, percent in [*thresholds, ("FORECASTED", spec.forecast_percent)]
+            ],
+            opts=child,
+        )
+        self.register_outputs({})

@@ -1,0 +1,243 @@
+"""A Lambda that watches an endpoint's inputs drift away from its training data."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pulumi
+import pulumi_aws as aws
+from pydantic import AfterValidator, Field, model_validator
+
+from components.dead_letters import DeadLetters
+from components.endpoint import VARIANT
+from components.iam import Statement, allow, document, trust, use_key
+from components.logs import RetentionDays
+from components.spec import Spec
+
+ROOT = Path(__file__).parent.parent
+NAMESPACE = "Slipway/Drift"
+SECONDS = {"minute": 60, "minutes": 60, "hour": 3600, "hours": 3600, "day": 86400}
+
+
+def seconds(schedule: str) -> int:
+    """The time between two runs of a schedule. Raises ValueError for one that is no rate from 5 minutes to a day."""
+    found = re.fullmatch(r"rate\((\d+) (minute|minutes|hour|hours|day)\)", schedule)
+    interval = int(found[1]) * SECONDS[found[2]] if found else 0
+    if not 300 <= interval <= 86400:
+        raise ValueError(
+            "no rate from 5 minutes to a day: set one such as rate(15 minutes), rate(1 hour) or rate(1 day)"
+        )
+    return interval
+
+
+def _a_rate(schedule: str) -> str:
+    seconds(schedule)
+    return schedule
+
+
+class DriftSpec(Spec):
+    """How often drift is measured, and when it wakes someone."""
+
+    schedule: Annotated[str, AfterValidator(_a_rate)] = "rate(1 hour)"
+    windows: int = Field(default=3, ge=1, le=7)
+    """How many of the latest measurements count."""
+    drifted_windows: int = Field(default=2, ge=1, le=7)
+    """How many of those have to find drift. One alone may be chance."""
+    memory_mib: int = Field(default=512, ge=128, le=10240)
+    timeout_seconds: int = Field(default=300, ge=30, le=900)
+    log_days: RetentionDays = 90
+
+    @model_validator(mode="after")
+    def _windows_agree(self) -> "DriftSpec":
+        if self.drifted_windows > self.windows:
+            raise ValueError(f"{self.drifted_windows} of {self.windows} windows cannot drift: set windows higher")
+        return self
+
+
+class DriftMonitor(pulumi.ComponentResource):
+    """Measures drift on a schedule, keeps a report of each measurement, and raises an alarm when it lasts."""
+
+    function_name: pulumi.Output[str]
+    schedule_name: pulumi.Output[str]
+    """`group/name`, as EventBridge Scheduler knows it."""
+    alarm_name: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        spec: DriftSpec,
+        *,
+        endpoint_name: pulumi.Input[str],
+        model_package_arn: pulumi.Input[str],
+        bucket: pulumi.Input[str],
+        bucket_arn: pulumi.Input[str],
+        prefix: str,
+        kms_key_arn: pulumi.Input[str],
+        alerts_topic_arn: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """It reads `prefix`/captures and `prefix`/models in the bucket, and writes `prefix`/monitors/drift."""
+        super().__init__("slipway:index:DriftMonitor", name, opts=opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        lost = DeadLetters(f"{name}-drift", kms_key_arn=kms_key_arn, alerts_topic_arn=alerts_topic_arn, opts=child)
+        lake = pulumi.Output.concat(bucket_arn, "/", prefix)
+        uri = pulumi.Output.concat("s3://", bucket, "/", prefix)
+        function = _function(
+            f"{name}-drift",
+            spec,
+            [
+                allow(
+                    ["s3:GetObject"], pulumi.Output.concat(lake, "/captures/*"), pulumi.Output.concat(lake, "/models/*")
+                ),
+                allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/captures/*"}}),
+                allow(["s3:PutObject"], pulumi.Output.concat(lake, "/monitors/drift/*")),
+                allow(["sagemaker:DescribeModelPackage"], model_package_arn),
+                allow(["sqs:SendMessage"], lost.queue_arn),
+                use_key(kms_key_arn, "s3", "sqs"),
+            ],
+            lost.queue_arn,
+            kms_key_arn,
+            child,
+        )
+        event = pulumi.Output.json_dumps(
+            {
+                "endpoint": endpoint_name,
+                "variant": VARIANT,
+                "captures": pulumi.Output.concat(uri, "/captures/"),
+                "reports": pulumi.Output.concat(uri, "/monitors/drift/"),
+                "model_package_arn": model_package_arn,
+            }
+        )
+        schedule = _schedule(name, spec.schedule, function, event, lost.queue_arn, kms_key_arn, child)
+        alarm = aws.cloudwatch.MetricAlarm(
+            f"{name}-drift",
+            alarm_description=f"What {name} is asked no longer looks like what its model was trained on",
+            namespace=NAMESPACE,
+            metric_name="drifted_features",
+            dimensions={"endpoint": endpoint_name},
+            statistic="Maximum",
+            period=seconds(spec.schedule),
+            evaluation_periods=spec.windows,
+            datapoints_to_alarm=spec.drifted_windows,
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            treat_missing_data="notBreaching",
+            alarm_actions=[alerts_topic_arn],
+            ok_actions=[alerts_topic_arn],
+            opts=child,
+        )
+        aws.cloudwatch.MetricAlarm(
+            f"{name}-drift-broken",
+            alarm_description=f"{name} is not watched: the drift monitor failed, its log says why",
+            namespace="AWS/Lambda",
+            metric_name="Errors",
+            dimensions={"FunctionName": function.name},
+            statistic="Sum",
+            period=300,
+            evaluation_periods=1,
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            treat_missing_data="notBreaching",
+            alarm_actions=[alerts_topic_arn],
+            opts=child,
+        )
+        self.function_name, self.alarm_name = function.name, alarm.name
+        self.schedule_name = pulumi.Output.concat(schedule.group_name, "/", schedule.name)
+        self.register_outputs(
+            {
+                "function_name": self.function_name,
+                "schedule_name": self.schedule_name,
+                "alarm_name": self.alarm_name,
+            }
+        )
+
+
+def _function(
+    name: str,
+    spec: DriftSpec,
+    access: Sequence[Statement],
+    dead_letters_arn: pulumi.Input[str],
+    kms_key_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> aws.lambda_.Function:
+    """The monitor's Lambda, which may do `access` and write its own log."""
+    # The log group comes before the function: on its first call that would make one without our key.
+    logs = aws.cloudwatch.LogGroup(
+        name, name=f"/aws/lambda/{name}", retention_in_days=spec.log_days, kms_key_id=kms_key_arn, opts=opts
+    )
+    role = aws.iam.Role(name, assume_role_policy=trust("lambda.amazonaws.com"), opts=opts)
+    write_log = allow(["logs:CreateLogStream", "logs:PutLogEvents"], pulumi.Output.concat(logs.arn, ":*"))
+    granted = aws.iam.RolePolicy(name, role=role.name, policy=document(*access, write_log), opts=opts)
+    function = aws.lambda_.Function(
+        name,
+        name=name,
+        role=role.arn,
+        runtime=aws.lambda_.Runtime.PYTHON3D12,
+        architectures=["arm64"],
+        handler="functions.drift.handler.handler",
+        code=source("functions/drift"),
+        memory_size=spec.memory_mib,
+        timeout=spec.timeout_seconds,
+        kms_key_arn=kms_key_arn,
+        dead_letter_config={"target_arn": dead_letters_arn},
+        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
+    )
+    aws.lambda_.FunctionEventInvokeConfig(
+        name,
+        function_name=function.name,
+        maximum_retry_attempts=1,
+        maximum_event_age_in_seconds=3600,
+        opts=opts,
+    )
+    return function
+
+
+def _schedule(
+    name: str,
+    rate: str,
+    function: aws.lambda_.Function,
+    event: pulumi.Input[str],
+    dead_letters_arn: pulumi.Input[str],
+    kms_key_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> aws.scheduler.Schedule:
+    """Calls the function with `event`; what cannot be delivered goes to the dead letters."""
+    role = aws.iam.Role(f"{name}-drift-schedule", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
+    granted = aws.iam.RolePolicy(
+        f"{name}-drift-schedule",
+        role=role.name,
+        policy=document(
+            allow(["lambda:InvokeFunction"], function.arn),
+            allow(["sqs:SendMessage"], dead_letters_arn),
+            use_key(kms_key_arn),
+        ),
+        opts=opts,
+    )
+    group = aws.scheduler.ScheduleGroup(name, name=name, opts=opts)
+    return aws.scheduler.Schedule(
+        f"{name}-drift",
+        name="drift",
+        group_name=group.name,
+        schedule_expression=rate,
+        flexible_time_window={"mode": "OFF"},
+        kms_key_arn=kms_key_arn,
+        target={
+            "arn": function.arn,
+            "role_arn": role.arn,
+            "input": event,
+            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 5},
+            "dead_letter_config": {"arn": dead_letters_arn},
+        },
+        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
+    )
+
+
+def source(*folders: str) -> pulumi.AssetArchive:
+    """The folders' Python files, under the import paths they have here; nothing else, so no cache changes its hash."""
+    files = [
+        ROOT / "functions/__init__.py",
+        *(file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))),
+    ]
+    return pulumi.AssetArchive({str(file.relative_to(ROOT)): pulumi.FileAsset(str(file)) for file in files})

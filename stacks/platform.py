@@ -1,0 +1,92 @@
+"""What every product shares: network, key, data lake, alerts, and the cluster with its GPUs."""
+
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pydantic import Field, StringConstraints
+
+from components import (
+    Alerts,
+    AlertsSpec,
+    Budget,
+    BudgetSpec,
+    Cluster,
+    ClusterSpec,
+    DataLake,
+    DataLakeSpec,
+    GpuDevicePlugin,
+    GpuNodeGroup,
+    GpuPool,
+    Key,
+    KeySpec,
+    Network,
+    NetworkSpec,
+    TeamNamespace,
+    TeamSpec,
+)
+from infra.contract import Platform
+from infra.stack import Stack
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+"""A name that AWS and Kubernetes both take: lower-case letters, digits and hyphens."""
+
+
+class PlatformStack(Stack):
+    """One environment's platform."""
+
+    network: NetworkSpec
+    alerts: AlertsSpec
+    cluster: ClusterSpec
+    gpus: dict[Label, GpuPool] = Field(min_length=1)
+    """Groups of GPU nodes by name; pods choose one by the label `slipway/pool`."""
+    teams: dict[Label, TeamSpec] = Field(min_length=1)
+    """Who shares the cluster: a namespace each."""
+    key: KeySpec = KeySpec()
+    data_lake: DataLakeSpec = DataLakeSpec()
+    budget: BudgetSpec = BudgetSpec()
+
+    def build(self) -> dict[str, pulumi.Input[Any]]:
+        name = pulumi.get_stack()
+        key = Key(name, self.key)
+        network = Network(name, self.network, kms_key_arn=key.arn)
+        lake = DataLake(name, self.data_lake, kms_key_arn=key.arn)
+        alerts = Alerts(name, self.alerts, kms_key_arn=key.arn)
+        Budget(
+            name,
+            self.budget,
+            usd_per_month=pulumi.Config().require_float("usd_per_month"),
+            alerts_topic_arn=alerts.topic_arn,
+        )
+        cluster = Cluster(name, self.cluster, subnet_ids=network.private_subnet_ids, kms_key_arn=key.arn)
+        ready = pulumi.ResourceOptions(depends_on=[cluster])
+        for pool, size in self.gpus.items():
+            GpuNodeGroup(
+                f"{name}-{pool}",
+                size,
+                pool=pool,
+                cluster_name=cluster.name,
+                subnet_ids=network.private_subnet_ids,
+                kms_key_arn=key.arn,
+                opts=ready,
+            )
+        inside = kubernetes.Provider(name, kubeconfig=cluster.kubeconfig, opts=ready)
+        in_cluster = pulumi.ResourceOptions(providers=[inside])
+        plugin = GpuDevicePlugin(name, kms_key_arn=key.arn, opts=in_cluster)
+        for team, share in self.teams.items():
+            TeamNamespace(team, share, cluster_name=cluster.name, opts=in_cluster)
+        return {
+            **vars(
+                Platform(
+                    vpc_id=network.vpc_id,
+                    private_subnet_ids=network.private_subnet_ids,
+                    workload_security_group_id=network.workload_security_group_id,
+                    kms_key_arn=key.arn,
+                    data_bucket=lake.bucket,
+                    data_bucket_arn=lake.arn,
+                    alerts_topic_arn=alerts.topic_arn,
+                    cluster_name=cluster.name,
+                )
+            ),
+            "gpu_device_plugin_repository": plugin.repository_url,
+        }
