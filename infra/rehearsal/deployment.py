@@ -197,7 +197,7 @@ class Deployment:
 
     # --- before the program -------------------------------------------------------------------------------------
 
-    def recover(self) -> None:
+    def _recover(self) -> None:
         """Bring the creations to an end that a killed run began: asked with the same token, nothing is made twice."""
         unknown = [each for each in self.state.pending.values() if each.doing == "creating" and not each.failed]
         for failure in self._side_by_side(self._finish_creation, unknown):
@@ -220,7 +220,9 @@ class Deployment:
         self.state.put(_made(record, id_, outputs), retire=pending.replaces)
 
     def refresh(self) -> None:
-        """Ask how every resource is now, and drop what is gone, so that it is made again."""
+        """Learn how every resource is now, and drop what is gone, so that it is made again."""
+        if not self.preview:
+            self._recover()
         managed = [
             record
             for record in (*self.state.ordered(), *self.state.retired)
@@ -238,12 +240,17 @@ class Deployment:
         if found is None:
             self.state.drop(record)
         elif found != opened(record.outputs):
-            self.state.put(replace(record, outputs=_secured(found, record)))
+            self.state.see(replace(record, outputs=_secured(found, record)))
 
     def _side_by_side(self, work: Callable[[T], None], items: Sequence[T]) -> list[Exception]:
         """Do `work` for all items at the same time; what it raised, after all are done."""
+
+        def unless_interrupted(item: T) -> None:
+            if not self._interrupted:
+                work(item)
+
         with ThreadPoolExecutor(PARALLEL, "slipway") as pool:
-            futures: list[Future[None]] = [pool.submit(work, item) for item in items]
+            futures = [pool.submit(unless_interrupted, item) for item in items]
         return [error for future in futures if isinstance(error := future.exception(), Exception)]
 
     # --- what the program asks ----------------------------------------------------------------------------------
@@ -584,6 +591,7 @@ class Deployment:
 
     def clear(self) -> None:
         """Delete everything in the state, dependents first."""
+        self._recover()
         for failure in self._remove([*self.state.ordered(), *self.state.retired]):
             raise failure
 
@@ -615,16 +623,17 @@ class Deployment:
             ]
         leaving = {record.urn for record in records}
         failures: list[Exception] = []
+        stuck: list[Record] = []
         while records and not self._interrupted:
-            # What a later record needs stays until that one is gone.
-            needed = set().union(*(record.needs() for record in records))
+            # What another one needs stays until that one is gone.
+            needed = set().union(*(record.needs() for record in (*records, *stuck)))
             free = [record for record in records if record.urn not in needed]
+            if not free:
+                break
             for record in free:
                 if not self._is_silent(record):
                     self._note(Step("delete", record.urn, record.type, record.name))
-            failures += self._side_by_side(lambda record: self._remove_one(record, leaving), free)
-            if failures or not free:
-                break
+            failures += self._side_by_side(lambda record: self._remove_one(record, leaving, stuck), free)
             records = [record for record in records if record.urn in needed]
         if self._interrupted:
             self._raise_failures()
@@ -634,7 +643,7 @@ class Deployment:
         """Whether its deletion is part of a replacement that was told of, or of nobody's interest."""
         return (record.retired and record.urn in self._claimed) or is_default_provider(record)
 
-    def _remove_one(self, record: Record, leaving: set[str]) -> None:
+    def _remove_one(self, record: Record, leaving: set[str], stuck: list[Record]) -> None:
         try:
             if self.preview or self._is_silent(record):
                 self._delete(record, leaving)
@@ -642,6 +651,7 @@ class Deployment:
             with self._reported(Step("delete", record.urn, record.type, record.name)):
                 self._delete(record, leaving)
         except ProviderError as error:
+            stuck.append(record)
             raise DeploymentError(f"{record.type} {record.name!r} could not be deleted: {error}") from error
 
     def _delete(self, record: Record, leaving: Iterable[str] = ()) -> None:
@@ -676,25 +686,32 @@ class Deployment:
         seconds = time.monotonic() - self._began
         return Result(self.settings.stack, tuple(self._steps), opened(outputs), secrets, seconds)
 
-    def problems(self) -> list[str]:
-        """What went wrong so far, a sentence each."""
-        return [*self._refused, *filter(None, self._broken.values())]
+    def explained(self, error: DeploymentError) -> DeploymentError:
+        """`error`, which ended the program, together with what else went wrong."""
+        if outcome := self._outcome():
+            return outcome if isinstance(outcome, Interrupted) else type(error)(f"{error}\n{outcome}")
+        return error
 
     def _raise_failures(self) -> None:
-        left = sum(1 for words in self._broken.values() if not words)
+        if outcome := self._outcome():
+            raise outcome
+
+    def _outcome(self) -> DeploymentError | None:
+        """What went wrong so far, if anything."""
+        stack = self.settings.stack
         if self._refused:
-            raise Refused("\n".join([f"stack {self.settings.stack} breaks a policy:", *self._refused]))
+            return Refused("\n".join([f"stack {stack} breaks a policy:", *self._refused]))
         if self._interrupted:
-            raise Interrupted(
-                f"stack {self.settings.stack}: interrupted. What was done is recorded; `up` carries on from there"
-            )
-        if problems := self.problems():
-            first = f"stack {self.settings.stack}: {len(problems)} of its resources failed"
-            if left:
-                first += f", so {left} that need them were left out"
-            if not self.preview:
-                first += "; what was made is recorded, and `up` carries on from there"
-            raise DeploymentError("\n".join([first, *problems]))
+            return Interrupted(f"stack {stack}: interrupted. What was done is recorded; `up` carries on from there")
+        problems = [words for words in self._broken.values() if words]
+        if not problems:
+            return None
+        first = f"stack {stack}: {len(problems)} of its resources failed"
+        if left := len(self._broken) - len(problems):
+            first += f", so {left} that need them were left out"
+        if not self.preview:
+            first += "; what was made is recorded, and `up` carries on from there"
+        return DeploymentError("\n".join([first, *problems]))
 
     def _failed(self, urn: str, registration: Registration, words: str) -> Registered:
         self._broken[urn] = f"{registration.type} {registration.name!r}: {words}"

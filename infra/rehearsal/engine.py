@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event as Signal
+from threading import Thread
+from typing import Any
 
 from infra.rehearsal.deployment import PARALLEL, Analyze, Deployment, Factory, OnEvent
 from infra.rehearsal.graph import (
@@ -18,7 +21,7 @@ from infra.rehearsal.graph import (
 )
 from infra.rehearsal.monitor import run
 from infra.rehearsal.properties import opened
-from infra.rehearsal.provider import Props
+from infra.rehearsal.provider import UNKNOWN, Props, symbol
 from infra.rehearsal.state import State, StateError, StateStore
 from infra.settings import Settings, load
 
@@ -37,6 +40,38 @@ __all__ = [
     "Step",
     "Unsupported",
 ]
+
+
+def _attend(deployment: Deployment, work: Callable[[], None]) -> None:
+    """Do `work` in a thread of its own. Ctrl-C lets what runs come to its end, and nothing new begin."""
+    failures: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.set()
+
+    done = Signal()
+    Thread(target=attempt, name="slipway", daemon=True).start()
+    # Not Thread.join: interrupted, it takes the thread for ended (Python 3.11).
+    while not done.is_set():
+        try:
+            done.wait()
+        except KeyboardInterrupt:
+            deployment.interrupt()
+    for error in failures:
+        raise error
+
+
+def _with_stand_ins(value: Any, name: str, stack: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_stand_ins(element, name, stack) for key, element in value.items()}
+    if isinstance(value, list):
+        return [_with_stand_ins(element, name, stack) for element in value]
+    return symbol(name, stack) if value == UNKNOWN else value
 
 
 def _ignore(event: Event) -> None:
@@ -75,8 +110,7 @@ class Engine:
             preview=True,
             reference=self._planned_outputs,
         )
-        deployment.refresh()
-        self._run(settings, deployment, workers=1)
+        _attend(deployment, lambda: self._run(settings, deployment, workers=1))
         self._plans[settings.stack] = plan = deployment.plan()
         return plan
 
@@ -94,9 +128,7 @@ class Engine:
         """
         with self._store.open(settings.stack) as state:
             deployment = self._deployment(settings, state, on_event, analyze)
-            deployment.recover()
-            deployment.refresh()
-            self._run(settings, deployment, PARALLEL)
+            _attend(deployment, lambda: self._run(settings, deployment, PARALLEL))
             self._plans.clear()
             return deployment.result()
 
@@ -104,8 +136,7 @@ class Engine:
         """Delete everything that the stack deployed, dependents first. Raises as `up` does."""
         with self._store.open(settings.stack) as state:
             deployment = self._deployment(settings, state, on_event, None)
-            deployment.recover()
-            deployment.clear()
+            _attend(deployment, deployment.clear)
             self._plans.clear()
             return deployment.result()
 
@@ -128,16 +159,19 @@ class Engine:
         )
 
     def _run(self, settings: Settings, deployment: Deployment, workers: int) -> None:
+        deployment.refresh()
         try:
             run(settings.program.build, deployment, workers)
         except DeploymentError as error:
-            if problems := deployment.problems():
-                raise type(error)("\n".join([str(error), *problems])) from error
-            raise
+            raise deployment.explained(error) from error
         deployment.finish()
 
     def _planned_outputs(self, stack: str) -> Props:
-        return self._plans[stack].outputs if stack in self._plans else self._deployed_outputs(stack)
+        """What the stack exports, or will export once it is deployed as it was planned."""
+        if stack not in self._plans:
+            return self._deployed_outputs(stack)
+        # One unknown in them would make all of them unknown to the SDK, so it gets a stand-in, whatever its type.
+        return {name: _with_stand_ins(value, name, stack) for name, value in self._plans[stack].outputs.items()}
 
     def _deployed_outputs(self, stack: str) -> Props:
         outputs = self._store.load(stack).outputs()

@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
 from typing import Any, Final
 
 import pulumi
@@ -140,30 +139,15 @@ class _Log:
 def run(program: Callable[[], Mapping[str, Any]], deployment: Deployment, workers: int) -> None:
     """Run `program` to its end, with `workers` registrations at a time, and export what it returns.
 
-    Ctrl-C lets what runs come to its end. Raises what the program raised; its own mistakes as DeploymentError.
+    To be called in a thread of its own: Pulumi's settings belong to the thread's context. Raises DeploymentError.
     """
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            _run(program, deployment, workers)
-        except BaseException as error:
-            failures.append(error)
-
-    # A thread of its own: Pulumi's settings belong to a context, and each run gets a fresh one.
-    thread = Thread(target=work, name="slipway-program", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt:
-            deployment.interrupt()
-    for error in failures:
-        if isinstance(error, DeploymentError) or not isinstance(error, Exception):
-            raise error
-        stack = deployment.settings.stack
+    try:
+        _run(program, deployment, workers)
+    except DeploymentError:
+        raise
+    except Exception as error:
         words = str(error) if isinstance(error, pulumi.RunError) else f"{type(error).__name__}: {error}"
-        raise DeploymentError(f"the program of stack {stack} failed: {words}") from error
+        raise DeploymentError(f"the program of stack {deployment.settings.stack} failed: {words}") from error
 
 
 def _run(program: Callable[[], Mapping[str, Any]], deployment: Deployment, workers: int) -> None:

@@ -156,6 +156,10 @@ class State:
         """`record` is how its resource is now; `retire` keeps the one it replaces, to be deleted later."""
         self.commit({"entry": "put", "resource": _to_json(record), "retire": retire})
 
+    def see(self, record: Record) -> None:
+        """`record` is how its resource was found; that settles no operation on it."""
+        self.commit({"entry": "see", "resource": _to_json(record)})
+
     def drop(self, record: Record) -> None:
         """The resource of `record` is gone."""
         self.commit({"entry": "drop", "urn": record.urn, "id": record.id, "retired": record.retired})
@@ -180,6 +184,8 @@ class State:
                 self.pending.pop(entry["urn"], None)
             case "put":
                 self._put(_from_json(entry["resource"]), entry["retire"])
+            case "see":
+                self._see(_from_json(entry["resource"]))
             case "drop":
                 self._drop(entry["urn"], entry["id"], entry["retired"])
             case "rename":
@@ -195,6 +201,12 @@ class State:
         if retire and record.urn in self.resources:
             self.retired.append(replace(self.resources.pop(record.urn), retired=True))
         self.resources[record.urn] = record
+
+    def _see(self, record: Record) -> None:
+        if not record.retired:
+            self.resources[record.urn] = record
+        same = [(each.urn, each.id) == (record.urn, record.id) for each in self.retired]
+        self.retired = [record if found else each for each, found in zip(self.retired, same, strict=True)]
 
     def _drop(self, urn: str, id_: str | None, retired: bool) -> None:
         pending = self.pending.get(urn)
