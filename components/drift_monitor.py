@@ -234,10 +234,11 @@ def _schedule(
     )
 
 
-def source(*folders: str) -> pulumi.AssetArchive:
-    """The folders' Python files, under the import paths they have here; nothing else, so no cache changes its hash."""
-    files = [
-        ROOT / "functions/__init__.py",
-        *(file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))),
-    ]
-    return pulumi.AssetArchive({str(file.relative_to(ROOT)): pulumi.FileAsset(str(file)) for file in files})
+def source(package: str) -> pulumi.AssetArchive:
+    """A package of functions and what it shares with others, under the import paths that they have here.
+
+    Python files only: a cache among them would change the archive with every test run.
+    """
+    shared, own = (ROOT / "functions").glob("*.py"), (ROOT / package).rglob("*.py")
+    files = sorted(str(file.relative_to(ROOT)) for file in (*shared, *own))
+    return pulumi.AssetArchive({file: pulumi.FileAsset(str(ROOT / file)) for file in files})

@@ -1,16 +1,12 @@
 """Features, kept twice: the latest of each record for serving, and all of them for training."""
 
-from typing import TYPE_CHECKING
-
 import pulumi
 import pulumi_aws as aws
 from pydantic import PositiveInt
 
 from components.iam import allow, document, trust, use_key
 from components.spec import Spec
-
-if TYPE_CHECKING:
-    from functions.features import FeatureSchema
+from functions.features import FeatureSchema
 
 
 class FeatureStoreSpec(Spec):
@@ -35,7 +31,7 @@ class FeatureStore(pulumi.ComponentResource):
         name: str,
         spec: FeatureStoreSpec,
         *,
-        schema: "FeatureSchema",
+        schema: FeatureSchema,
         bucket: pulumi.Input[str],
         bucket_arn: pulumi.Input[str],
         prefix: str,
