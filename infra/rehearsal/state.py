@@ -95,11 +95,18 @@ _NAMES: Final = {
 
 def _to_json(record: Record) -> dict[str, Any]:
     written: dict[str, Any] = {"urn": record.urn, "custom": record.custom, "type": record.type}
-    written |= {name: value for key, name in _NAMES.items() if (value := getattr(record, key))}
+    written |= {name: _plain(value) for key, name in _NAMES.items() if (value := getattr(record, key))}
     if record.custom_timeouts:
         # Go's time.Duration, in nanoseconds.
         written["customTimeouts"] = {name: round(value * 1e9) for name, value in record.custom_timeouts.items()}
     return written
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists for the tuples at its top, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: list(element) if isinstance(element, tuple) else element for key, element in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _from_json(written: Mapping[str, Any]) -> Record:
