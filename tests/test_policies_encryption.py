@@ -8,7 +8,15 @@ import pulumi_aws as aws
 import pytest
 from judging import KEY, document, judge, judge_stack, resource
 
-from policies.encryption import BUCKET, BUCKET_ENCRYPTION, BUCKET_POLICY, ENCRYPTED_VOLUMES, KEY_INPUTS, POLICIES
+from policies.encryption import (
+    BUCKET,
+    BUCKET_ENCRYPTION,
+    BUCKET_LOGGING,
+    BUCKET_POLICY,
+    KEY_INPUTS,
+    POLICIES,
+    SWITCHED_ON,
+)
 from policies.rules import UNKNOWN
 
 QUEUE = "aws:sqs/queue:Queue"
@@ -57,10 +65,8 @@ ACCEPTED = [
     ("encrypted-with-our-key", CONFIGURATION, {"kmsKeyArn": KEY, "dataCaptureConfig": {"kmsKeyId": KEY}}),
     ("encrypted-with-our-key", CLUSTER, {"encryptionConfig": {"provider": {"keyArn": KEY}}}),
     ("encrypted-with-our-key", "aws:iam/role:Role", {}),
-    ("volumes-encrypted", TEMPLATE, volumes({"encrypted": "true"}, {"encrypted": "true"})),
+    ("encryption-switched-on", TEMPLATE, volumes({"encrypted": "true"}, {"encrypted": "true"})),
     ("kubernetes-secrets-encrypted", CLUSTER, {"encryptionConfig": {"resources": ["secrets"]}}),
-    ("kms-is-the-algorithm", BUCKET_ENCRYPTION, by_default()),
-    ("kms-is-the-algorithm", BUCKET_ENCRYPTION, by_default(kmsMasterKeyId=UNKNOWN)),
     ("keys-rotate", KMS_KEY, {"enableKeyRotation": True}),
     ("keys-rotate", KMS_KEY, {"enableKeyRotation": True, "rotationPeriodInDays": 90}),
     ("keys-rotate", KMS_KEY, {"customerMasterKeySpec": "RSA_4096"}),
@@ -96,12 +102,15 @@ REFUSED = [
         {"kmsKeyArn": KEY, "dataCaptureConfig": {}},
         "dataCaptureConfig.kmsKeyId",
     ),
-    ("volumes-encrypted", TEMPLATE, volumes({"encrypted": "true"}, {"encrypted": "false"}), "Mappings.1.ebs.encrypted"),
-    ("volumes-encrypted", TEMPLATE, volumes({"kmsKeyId": KEY}), "encrypted is not set: set 'true'"),
+    (
+        "encryption-switched-on",
+        TEMPLATE,
+        volumes({"encrypted": "true"}, {"encrypted": "false"}),
+        "Mappings.1.ebs.encrypted",
+    ),
+    ("encryption-switched-on", TEMPLATE, volumes({"kmsKeyId": KEY}), "encrypted is not set: set 'true'"),
     ("kubernetes-secrets-encrypted", CLUSTER, {"encryptionConfig": {"resources": []}}, "stored in the clear"),
     ("kubernetes-secrets-encrypted", CLUSTER, {}, "stored in the clear"),
-    ("kms-is-the-algorithm", BUCKET_ENCRYPTION, by_default(sseAlgorithm="AES256"), "set 'aws:kms'"),
-    ("kms-is-the-algorithm", BUCKET_ENCRYPTION, by_default(kmsMasterKeyId=None), "no KMS key of ours"),
     ("keys-rotate", KMS_KEY, {}, "enableKeyRotation is not set: set True"),
     ("keys-rotate", KMS_KEY, {"enableKeyRotation": True, "rotationPeriodInDays": 730}, "at least every 365 days"),
     ("keys-cannot-be-lost", KMS_KEY, {"isEnabled": False}, "cannot be read"),
@@ -137,14 +146,13 @@ REFUSED = [
 ]
 
 UNDECIDED = [
-    ("volumes-encrypted", TEMPLATE, volumes({"encrypted": UNKNOWN}), "blockDeviceMappings.0.ebs.encrypted"),
+    ("encryption-switched-on", TEMPLATE, volumes({"encrypted": UNKNOWN}), "blockDeviceMappings.0.ebs.encrypted"),
     (
         "kubernetes-secrets-encrypted",
         CLUSTER,
         {"encryptionConfig": {"resources": UNKNOWN}},
         "encryptionConfig.resources",
     ),
-    ("kms-is-the-algorithm", BUCKET_ENCRYPTION, by_default(sseAlgorithm=UNKNOWN), "sseAlgorithm"),
     ("keys-rotate", KMS_KEY, {"enableKeyRotation": UNKNOWN}, "enableKeyRotation"),
     ("keys-cannot-be-lost", KMS_KEY, {"deletionWindowInDays": UNKNOWN}, "deletionWindowInDays"),
     ("no-credentials-in-text", FUNCTION, {"environment": {"variables": {"A": UNKNOWN}}}, "environment.variables.A"),
@@ -172,7 +180,7 @@ def test_what_only_a_deployment_will_know_is_deferred_not_passed(rule, kind, inp
 
 
 def test_an_unknown_value_does_not_hide_a_violation_beside_it():
-    verdict = judge("volumes-encrypted", TEMPLATE, volumes({"encrypted": UNKNOWN}, {"encrypted": "false"}))
+    verdict = judge("encryption-switched-on", TEMPLATE, volumes({"encrypted": UNKNOWN}, {"encrypted": "false"}))
     assert len(verdict.sentences) == 1
     assert len(verdict.unknown) == 1
 
@@ -183,17 +191,54 @@ def test_a_credential_is_not_repeated_in_the_message():
     assert secret not in sentence
 
 
-@pytest.mark.parametrize(
-    "rule, companion", [("buckets-encrypted", BUCKET_ENCRYPTION), ("buckets-demand-tls", BUCKET_POLICY)]
-)
-def test_every_bucket_has_its_companions(rule, companion):
+def encrypted(name, **settings):
+    return resource(BUCKET_ENCRYPTION, name, uses={"bucket": [f"{BUCKET}::{name}"]}, **by_default(**settings))
+
+
+def test_every_bucket_encrypts_by_default():
     data, logs = resource(BUCKET, "data", bucket="data-1"), resource(BUCKET, "logs", bucket=UNKNOWN)
-    linked = resource(companion, "logs", uses={"bucket": [f"{BUCKET}::logs"]}, bucket=UNKNOWN)
-    named = resource(companion, "data", bucket="data-1")
-    assert judge_stack(rule, data, logs, linked, named).sentences == []
-    alone = judge_stack(rule, data, logs, linked)
-    assert len(alone.sentences) == 1 and "bucket data" in alone.sentences[0]
-    assert alone.about == [data.urn]
+    named = resource(BUCKET_ENCRYPTION, "data", bucket="data-1", **by_default())
+    assert judge_stack("buckets-encrypted", data, logs, named, encrypted("logs")).sentences == []
+    verdict = judge_stack("buckets-encrypted", data, logs, encrypted("logs"))
+    assert verdict.about == [data.urn]
+    assert "bucket data has no default encryption" in verdict.sentences[0]
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"sseAlgorithm": "AES256"}, "sseAlgorithm is 'AES256': set 'aws:kms'"),
+        ({"kmsMasterKeyId": None}, "no KMS key of ours encrypts this"),
+        ({"kmsMasterKeyId": "alias/aws/s3"}, "a key that AWS owns"),
+    ],
+)
+def test_a_bucket_of_data_encrypts_with_a_key_of_ours(settings, words):
+    data = resource(BUCKET, "data", bucket="data-1")
+    [sentence] = judge_stack("buckets-encrypted", data, encrypted("data", **settings)).sentences
+    assert words in sentence
+    assert judge_stack("buckets-encrypted", data, encrypted("data", sseAlgorithm=UNKNOWN)).unknown
+
+
+def test_a_bucket_that_takes_access_logs_encrypts_with_s3s_own_key():
+    logs = resource(BUCKET, "logs", bucket="logs-1")
+    logging = resource(BUCKET_LOGGING, "data", bucket="data-1", targetBucket="logs-1")
+    own = resource(
+        BUCKET_ENCRYPTION,
+        "logs",
+        bucket="logs-1",
+        rules=[{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
+    )
+    assert judge_stack("buckets-encrypted", logs, logging, own).sentences == []
+    [sentence] = judge_stack("buckets-encrypted", logs, logging, encrypted("logs")).sentences
+    assert "set 'AES256', or S3 does not deliver access logs to it" in sentence
+
+
+def test_every_bucket_has_a_policy_that_can_demand_tls():
+    data, logs = resource(BUCKET, "data", bucket="data-1"), resource(BUCKET, "logs", bucket=UNKNOWN)
+    linked = resource(BUCKET_POLICY, "logs", uses={"bucket": [f"{BUCKET}::logs"]}, bucket=UNKNOWN)
+    named = resource(BUCKET_POLICY, "data", bucket="data-1")
+    assert judge_stack("buckets-demand-tls", data, logs, linked, named).sentences == []
+    assert judge_stack("buckets-demand-tls", data, logs, linked).about == [data.urn]
 
 
 def test_every_rule_has_a_case_that_passes_and_one_that_fails():
@@ -211,7 +256,7 @@ def test_a_document_may_be_an_object_and_not_only_text():
 @pytest.mark.parametrize(
     "kind, path",
     [(kind, path) for kind, paths in KEY_INPUTS.items() for path in paths]
-    + [(kind, each.path) for kind, rows in ENCRYPTED_VOLUMES.items() for each in rows],
+    + [(kind, each.path) for kind, rows in SWITCHED_ON.items() for each in rows],
 )
 def test_every_row_names_an_input_that_exists(kind, path):
     module, _, name = re.split("[/:]", kind.removeprefix("aws:"))

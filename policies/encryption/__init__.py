@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pulumi_policy import Policy, Severity
 
@@ -17,7 +18,10 @@ from policies.rules import (
     Unknown,
     find,
     given,
+    kind,
+    of_type,
     policy,
+    refers,
     settled,
     stack_policy,
     without_companion,
@@ -26,6 +30,8 @@ from policies.rules import (
 BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
+BUCKET_LOGGING = "aws:s3/bucketLogging:BucketLogging"
+BUCKET_NAMES = ("bucket", "id")
 KEY = "aws:kms/key:Key"
 
 # For each type that stores data, where it names its key. Behind a `?` stands what need not be there: a feature group
@@ -61,7 +67,7 @@ KEY_INPUTS = {
 }
 
 # A launch template writes its booleans as text.
-ENCRYPTED_VOLUMES = {
+SWITCHED_ON = {
     "aws:ebs/volume:Volume": (Setting("encrypted", (True,), "or the volume is not encrypted"),),
     "aws:ec2/instance:Instance": (
         Setting("rootBlockDevice.encrypted", (True,), "or the volume is not encrypted"),
@@ -70,23 +76,24 @@ ENCRYPTED_VOLUMES = {
     "aws:ec2/launchTemplate:LaunchTemplate": (
         Setting("blockDeviceMappings?.*?.ebs?.encrypted", ("true",), "or its volumes are not encrypted"),
     ),
+    "aws:ecr/repository:Repository": (
+        Setting("encryptionConfigurations.*.encryptionType", ("KMS", "KMS_DSSE"), "or the key is not used"),
+    ),
     "aws:efs/fileSystem:FileSystem": (Setting("encrypted", (True,), "or the file system is not encrypted"),),
     "aws:rds/cluster:Cluster": (Setting("storageEncrypted", (True,), "or the database is not encrypted"),),
     "aws:rds/instance:Instance": (Setting("storageEncrypted", (True,), "or the database is not encrypted"),),
 }
 
-KMS_ALGORITHMS = {
+# S3 delivers access logs only where its own keys are the default encryption; everywhere else the key is ours.
+DEFAULT_ENCRYPTION = "rules.*.applyServerSideEncryptionByDefault.sseAlgorithm"
+FOR_DATA = {
     BUCKET_ENCRYPTION: (
-        Setting(
-            "rules.*.applyServerSideEncryptionByDefault.sseAlgorithm",
-            ("aws:kms", "aws:kms:dsse"),
-            "so that reading needs permission to use the key",
-        ),
+        Setting(DEFAULT_ENCRYPTION, ("aws:kms", "aws:kms:dsse"), "so that reading needs permission to use the key"),
         Setting("rules.*.bucketKeyEnabled", (True,), "or every object costs a call to KMS"),
-    ),
-    "aws:ecr/repository:Repository": (
-        Setting("encryptionConfigurations.*.encryptionType", ("KMS", "KMS_DSSE"), "or the key is not used"),
-    ),
+    )
+}
+FOR_ACCESS_LOGS = {
+    BUCKET_ENCRYPTION: (Setting(DEFAULT_ENCRYPTION, ("AES256",), "or S3 does not deliver access logs to it"),)
 }
 
 KEYS_KEPT = {
@@ -130,15 +137,19 @@ def encrypted_with_our_key(resource_type: str, inputs: Props) -> Iterator[Findin
     """What stores data encrypts it with a KMS key of ours."""
     for path in KEY_INPUTS.get(resource_type, ()):
         for where, key in find(inputs, path):
-            if not given(key):
-                yield f"no KMS key of ours encrypts this: set {where}"
-            elif str(key).rpartition("alias/")[2].startswith("aws/"):
-                yield f"{where} is a key that AWS owns, so we cannot say who may use it: set a key of ours"
+            yield from _ours(where, key)
 
 
-def volumes_encrypted(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """No volume is left unencrypted."""
-    yield from settled(ENCRYPTED_VOLUMES, resource_type, inputs)
+def _ours(where: str, key: Any) -> Iterator[Finding]:
+    if not given(key):
+        yield f"no KMS key of ours encrypts this: set {where}"
+    elif str(key).rpartition("alias/")[2].startswith("aws/"):
+        yield f"{where} is a key that AWS owns, so we cannot say who may use it: set a key of ours"
+
+
+def encryption_switched_on(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """Volumes, databases and repositories are encrypted, and by KMS where there is a choice."""
+    yield from settled(SWITCHED_ON, resource_type, inputs)
 
 
 def kubernetes_secrets_encrypted(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -149,15 +160,6 @@ def kubernetes_secrets_encrypted(resource_type: str, inputs: Props) -> Iterator[
                 yield Unknown(where)
             elif "secrets" not in (resources or ()):
                 yield f"{where} does not name secrets, so they are stored in the clear: set it to ['secrets']"
-
-
-def kms_is_the_algorithm(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """Default encryption of buckets and repositories is by KMS, with a key of ours."""
-    yield from settled(KMS_ALGORITHMS, resource_type, inputs)
-    if resource_type == BUCKET_ENCRYPTION:
-        for where, key in find(inputs, "rules.*.applyServerSideEncryptionByDefault.kmsMasterKeyId"):
-            if not given(key) or str(key).rpartition("alias/")[2].startswith("aws/"):
-                yield f"no KMS key of ours encrypts this: set {where}"
 
 
 def keys_rotate(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -238,22 +240,37 @@ def _denies_plain_http(statement: Statement, action: str) -> bool:
 
 
 def buckets_encrypted(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
-    """Every bucket has a default encryption."""
-    for bucket in without_companion(resources, BUCKET, BUCKET_ENCRYPTION, "bucket", by=("bucket", "id")):
-        yield bucket, f"bucket {bucket.name} has no default encryption: add a BucketServerSideEncryptionConfiguration"
+    """Every bucket encrypts by default with a KMS key of ours; one that takes S3's access logs, with S3's key."""
+    for bucket in of_type(resources, BUCKET):
+        defaults = [
+            each for each in of_type(resources, BUCKET_ENCRYPTION) if refers(each, "bucket", bucket, by=BUCKET_NAMES)
+        ]
+        if not defaults:
+            yield bucket, f"bucket {bucket.name} has no default encryption: add a {kind(BUCKET_ENCRYPTION)}"
+        takes_logs = any(
+            refers(each, "targetBucket", bucket, by=BUCKET_NAMES) for each in of_type(resources, BUCKET_LOGGING)
+        )
+        for each in defaults:
+            yield from ((each, finding) for finding in _default_encryption(each.inputs, takes_logs))
+
+
+def _default_encryption(inputs: Props, takes_logs: bool) -> Iterator[Finding]:
+    yield from settled(FOR_ACCESS_LOGS if takes_logs else FOR_DATA, BUCKET_ENCRYPTION, inputs)
+    if not takes_logs:
+        for where, key in find(inputs, "rules.*.applyServerSideEncryptionByDefault.kmsMasterKeyId"):
+            yield from _ours(where, key)
 
 
 def buckets_demand_tls(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """Every bucket has a policy, so that it can refuse what is not over TLS."""
-    for bucket in without_companion(resources, BUCKET, BUCKET_POLICY, "bucket", by=("bucket", "id")):
+    for bucket in without_companion(resources, BUCKET, BUCKET_POLICY, "bucket", by=BUCKET_NAMES):
         yield bucket, f"bucket {bucket.name} lets requests without TLS through: add a BucketPolicy that denies them"
 
 
 POLICIES: list[Policy] = [
     policy(encrypted_with_our_key, Severity.HIGH),
-    policy(volumes_encrypted, Severity.HIGH),
+    policy(encryption_switched_on, Severity.HIGH),
     policy(kubernetes_secrets_encrypted, Severity.HIGH),
-    policy(kms_is_the_algorithm, Severity.HIGH),
     policy(keys_rotate, Severity.MEDIUM),
     policy(keys_cannot_be_lost, Severity.HIGH),
     policy(no_credentials_in_text, Severity.CRITICAL),

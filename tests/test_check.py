@@ -1,0 +1,267 @@
+"""`check` runs the packs on plans: every stack passes, every mistake is refused, and Pulumi runs the same packs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf import empty_pb2, struct_pb2
+from judging import KEY, allow, resource
+from pulumi.runtime import proto
+from pulumi.runtime.proto import analyzer_pb2_grpc
+
+from infra.check import PACKS, Report, analyze, check
+from infra.rehearsal.engine import Plan, Resource
+from infra.rehearsal.session import Rehearsal
+from infra.settings import ROOT, Settings, stack_names
+from infra.stack import Stack
+from policies.cost import TAGS
+from policies.rules import UNKNOWN
+
+QUEUE = "aws:sqs/queue:Queue"
+ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
+NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
+TAGGED = dict.fromkeys(TAGS, "x")
+CONFIG = {"aws:region": "us-east-1", "slipway:usd_per_month": "100"}
+SETTINGS = Settings("it-dev", "dev", "us-east-1", "123456789012", 100.0, TAGGED, cast(Stack, None), CONFIG)
+
+
+def report_on(*resources: Resource, settings: Settings = SETTINGS) -> Report:
+    return check([(settings, Plan(settings.stack, resources, (), {}))])
+
+
+def test_a_violation_names_the_stack_the_pack_the_rule_and_the_resource():
+    queue = resource(QUEUE, "orders", tags=TAGGED)
+    [violation] = [each for each in report_on(queue).violations if each.pack == "encryption"]
+    assert (violation.stack, violation.rule, violation.severity) == ("it-dev", "encrypted-with-our-key", "high")
+    assert (violation.resource, violation.urn) == ("orders", queue.urn)
+    assert violation.sentence == "no KMS key of ours encrypts this: set kmsMasterKeyId"
+
+
+def test_a_violation_of_a_whole_stack_carries_the_stacks_name():
+    report = report_on(resource(QUEUE, kmsMasterKeyId=KEY, tags=TAGGED))
+    [violation] = report.violations
+    assert (violation.resource, violation.rule) == ("it-dev", "stack-watches-its-budget")
+
+
+def test_what_a_rule_could_not_decide_is_listed_and_counted_and_no_violation():
+    report = report_on(resource(ROLE_POLICY, "reader", policy=UNKNOWN))
+    assert report.ok
+    listed = [each for each in report.deferred if each.rule == "no-wildcard-actions"]
+    assert [(each.stack, each.resource, each.path) for each in listed] == [("it-dev", "reader", "policy")]
+    assert report.packs["access"].deferred == len(report.deferred) > 0
+
+
+def test_a_readable_stand_in_for_what_aws_will_say_counts_as_given():
+    report = report_on(
+        resource(ROLE_POLICY, policy=allow(Action="s3:GetObject", Resource="(known after up: arn of a)"))
+    )
+    assert (report.violations, report.deferred) == ((), ())
+
+
+def test_every_rule_is_asked_about_every_resource():
+    report = report_on(resource("slipway:index:Key", "a"), resource("slipway:index:Key", "b"))
+    for pack, policies in PACKS.items():
+        stack_rules = sum(type(each).__name__ == "StackValidationPolicy" for each in policies)
+        count = report.packs[pack]
+        assert count.rules == len(policies) >= 6
+        assert count.evaluations == 2 * (len(policies) - stack_rules) + stack_rules
+
+
+def test_a_stacks_own_budget_decides_and_is_not_left_behind():
+    group = resource(
+        NODE_GROUP, "gpus", instanceTypes=["g6.xlarge"], scalingConfig={"minSize": 0, "maxSize": 1}, tags={}
+    )
+    rich = replace(SETTINGS, stack="it-prod", config={**CONFIG, "slipway:usd_per_month": "9000"})
+    report = check([(one, Plan(one.stack, (group,), (), {})) for one in (rich, SETTINGS)])
+    assert [each.stack for each in report.violations if each.rule == "within-budget"] == ["it-dev"]
+
+
+def test_a_report_reads_as_text_and_as_json():
+    report = report_on(resource(QUEUE, "orders", tags=TAGGED), resource(ROLE_POLICY, "reader", policy=UNKNOWN))
+    text = str(report)
+    assert "it-dev: orders: no KMS key of ours encrypts this: set kmsMasterKeyId [encryption/" in text
+    assert "reader: policy [access/no-wildcard-actions]" in text
+    said: dict[str, Any] = json.loads(json.dumps(report.to_dict()))
+    assert said["ok"] is False
+    assert said["violations"][0]["stack"] == "it-dev"
+    assert said["stacks"] == {"it-dev": 2}
+
+
+def test_a_deployment_hears_a_sentence_for_each_violation():
+    judge = analyze(SETTINGS)
+    assert judge(resource(QUEUE, kmsMasterKeyId=KEY, tags=TAGGED)) == []
+    sentences = judge(resource(QUEUE, tags=TAGGED))
+    assert sentences == ["no KMS key of ours encrypts this: set kmsMasterKeyId [encryption/encrypted-with-our-key]"]
+
+
+# Every stack of the repository.
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Settings, Plan]]:
+    """What every stack would make, planned offline."""
+    rehearsal = Rehearsal(tmp_path_factory.mktemp("check"), say=print, watching=cast(Any, None))
+    return {settings.stack: (settings, plan) for settings, plan in rehearsal.plan_offline(stack_names())}
+
+
+@pytest.mark.parametrize("stack", stack_names())
+def test_every_stack_obeys_every_rule(plans, stack):
+    report = check([plans[stack]])
+    assert [str(each) for each in report.violations] == []
+
+
+@pytest.mark.parametrize("stack", stack_names())
+def test_nothing_of_a_stack_is_left_undecided(plans, stack):
+    assert check([plans[stack]]).deferred == ()
+
+
+def changed(plans: dict[str, tuple[Settings, Plan]], stack: str, kind: str, **inputs: Any) -> Report:
+    """The report on a stack whose first resource of a type has other inputs."""
+    settings, plan = plans[stack]
+    first = next(each for each in plan.resources if each.type == kind)
+    other = replace(
+        first,
+        inputs={key: value for key, value in {**first.inputs, **inputs}.items() if value is not None},
+        outputs={key: value for key, value in {**first.outputs, **inputs}.items() if value is not None},
+    )
+    resources = tuple(other if each is first else each for each in plan.resources)
+    return check([(settings, replace(plan, resources=resources))])
+
+
+@pytest.mark.parametrize(
+    "stack, kind, key, where",
+    [
+        ("platform-prod", "aws:cloudwatch/logGroup:LogGroup", "kmsKeyId", "kmsKeyId"),
+        ("platform-prod", "aws:sns/topic:Topic", "kmsMasterKeyId", "kmsMasterKeyId"),
+        ("platform-prod", "aws:eks/cluster:Cluster", "encryptionConfig", "encryptionConfig.provider.keyArn"),
+        (
+            "platform-prod",
+            "aws:ecr/repository:Repository",
+            "encryptionConfigurations",
+            "encryptionConfigurations.*.kmsKey",
+        ),
+        (
+            "employment-prod",
+            "aws:sagemaker/featureGroup:FeatureGroup",
+            "onlineStoreConfig",
+            "onlineStoreConfig.securityConfig.kmsKeyId",
+        ),
+    ],
+)
+def test_a_stack_without_one_of_its_keys_is_refused(plans, stack, kind, key, where):
+    without = {"enableOnlineStore": True} if key == "onlineStoreConfig" else None
+    sentences = [each.sentence for each in changed(plans, stack, kind, **{key: without}).violations]
+    assert f"no KMS key of ours encrypts this: set {where}" in sentences
+
+
+@pytest.mark.parametrize("stack", ["platform-prod", "employment-prod"])
+def test_a_stack_that_allows_every_action_is_refused(plans, stack):
+    policy = allow(Action="*", Resource="arn:aws:s3:::data/*")
+    [violation] = changed(plans, stack, ROLE_POLICY, policy=policy).violations
+    assert violation.rule == "no-wildcard-actions"
+    assert violation.sentence == "policy, statement 1: allows *: name the actions that are needed"
+
+
+def test_a_stack_whose_gpu_limit_is_doubled_past_the_budget_is_refused_and_the_pool_is_named(plans):
+    settings, plan = plans["platform-prod"]
+    groups = [each for each in plan.resources if each.type == NODE_GROUP]
+    gpus = next(each for each in groups if any(kind.startswith("g") for kind in each.inputs["instanceTypes"]))
+    scaling = {**gpus.inputs["scalingConfig"], "maxSize": 2 * gpus.inputs["scalingConfig"]["maxSize"]}
+    doubled = replace(
+        gpus, inputs={**gpus.inputs, "scalingConfig": scaling}, outputs={**gpus.outputs, "scalingConfig": scaling}
+    )
+    resources = tuple(doubled if each is gpus else each for each in plan.resources)
+    [violation] = check([(settings, replace(plan, resources=resources))]).violations
+    assert violation.rule == "within-budget"
+    assert (
+        f"slipway:usd_per_month allows ${settings.usd_per_month:,.0f}. The dearest: {gpus.name} $" in violation.sentence
+    )
+
+
+# The same packs under Pulumi, which starts each as a process of its own and asks it over gRPC.
+
+
+@pytest.fixture(scope="module", params=sorted(PACKS))
+def pack(request: pytest.FixtureRequest) -> Iterator[tuple[str, analyzer_pb2_grpc.AnalyzerStub]]:
+    """A pack as `pulumi preview --policy-pack policies/<pack>` starts it, in the stack's configuration."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(ROOT / "policies" / request.param)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path("/"),
+        env={**os.environ, "PULUMI_CONFIG": json.dumps(CONFIG)},
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield request.param, analyzer_pb2_grpc.AnalyzerStub(channel)
+    finally:
+        process.kill()
+        process.wait()
+
+
+BROKEN = {
+    "encryption": (QUEUE, {"tags": TAGGED}, "set kmsMasterKeyId"),
+    "access": (ROLE_POLICY, {"policy": allow(Action="*", Resource="a")}, "name the actions"),
+    "cost": (QUEUE, {}, "are missing: set them in aws:defaultTags"),
+}
+
+
+def wire(inputs: dict[str, Any]) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    struct.update(inputs)
+    return struct
+
+
+def test_every_rule_is_mandatory_under_pulumi(pack):
+    name, stub = pack
+    info = stub.GetAnalyzerInfo(empty_pb2.Empty())
+    assert info.name == f"slipway-{name}"
+    assert {each.name for each in info.policies} == {each.name for each in PACKS[name]}
+    assert {each.enforcementLevel for each in info.policies} == {proto.analyzer_pb2.MANDATORY}
+
+
+def test_pulumi_hears_of_the_same_violations(pack):
+    name, stub = pack
+    kind, inputs, words = BROKEN[name]
+    one = resource(kind, **inputs)
+    answer = stub.Analyze(proto.AnalyzeRequest(type=kind, urn=one.urn, name=one.name, properties=wire(inputs)))
+    said = {each.policyName for each in answer.diagnostics}
+    ours = {each.rule for each in report_on(one).violations if each.pack == name and each.urn == one.urn}
+    assert said == ours != set()
+    assert any(words in each.message for each in answer.diagnostics)
+
+
+def test_pulumi_hears_what_is_not_known_yet(pack):
+    name, stub = pack
+    kind, path = {
+        "encryption": ("aws:kms/key:Key", "enableKeyRotation"),
+        "access": (ROLE_POLICY, "policy"),
+        "cost": (QUEUE, "tags"),
+    }[name]
+    answer = stub.Analyze(proto.AnalyzeRequest(type=kind, urn="urn", name="it", properties=wire({path: UNKNOWN})))
+    assert [each for each in answer.diagnostics if f"known only after pulumi up: {path}" in each.message]
+
+
+def test_pulumi_hears_of_the_same_violations_of_a_whole_stack(pack):
+    name, stub = pack
+    kind = "aws:s3/bucket:Bucket"
+    request = proto.AnalyzeStackRequest(
+        resources=[
+            proto.AnalyzerResource(type=kind, urn="urn:bucket", name="data", properties=wire({"bucket": "data-1"}))
+        ]
+    )
+    answer = stub.AnalyzeStack(request)
+    assert {
+        "encryption": "bucket data has no default encryption",
+        "access": "bucket data can be made public",
+        "cost": "bucket data keeps everything for ever",
+    }[name] in " ".join(each.message for each in answer.diagnostics)
