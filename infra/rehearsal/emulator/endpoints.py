@@ -45,6 +45,12 @@ NOT_REHEARSED = ("TargetModel", "TargetContainerHostname", "InferenceComponentNa
 """Parameters of InvokeEndpoint for kinds of endpoints that the platform does not make."""
 
 
+class Invalid(ServiceException):
+    """The runtime's error for what it does not take; its control plane says ValidationException."""
+
+    code = "ValidationError"
+
+
 class ModelError(ServiceException):
     """The model answered with a 4xx or 5xx, or not at all; the attributes are named as in the service model."""
 
@@ -58,23 +64,19 @@ class ModelError(ServiceException):
         self.LogStreamArn = log_stream_arn
 
 
-class Endpoint(FakeEndpoint):
-    """moto's endpoint, and what runs behind it."""
+class Endpoint:
+    """One endpoint and what runs behind it; moto's backend holds it among its own, so that lists and tags find it."""
 
     def __init__(self, backend: SageMakerModelBackend, name: str, config_name: str, tags: list[dict[str, str]]) -> None:
-        config = backend.endpoint_configs[config_name]
-        super().__init__(
-            account_id=backend.account_id,
-            region_name=backend.region_name,
-            endpoint_name=name,
-            endpoint_config_name=config_name,
-            production_variants=config.production_variants,
-            data_capture_config=config.data_capture_config,
-            tags=tags,
-        )
         self.backend = backend
-        self.traffic = Traffic()
+        self.endpoint_name = name
+        self.endpoint_config_name = config_name
+        self.arn = FakeEndpoint.arn_formatter(name, backend.account_id, backend.region_name)
+        self.tags = tags
         self.endpoint_status = "Creating"
+        self.failure_reason: str | None = None
+        self.creation_time = self.last_modified_time = datetime.now(UTC)
+        self.traffic = Traffic()
         self.deployment: Json | None = None
         """The DeploymentConfig that was given last."""
         self.stage = "Creating"
@@ -99,6 +101,15 @@ class Endpoint(FakeEndpoint):
 
     def enter(self, stage: str) -> None:
         self.stage, self.stage_since = stage, datetime.now(UTC)
+
+    def summary(self) -> Json:
+        """A line of ListEndpoints."""
+        names = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
+        return {name: value for name, value in self.describe().items() if name in names}
+
+    def gen_response_object(self) -> Json:
+        """What moto's Search shows of it."""
+        return self.describe()
 
     def describe(self) -> Json:
         """The answer of DescribeEndpoint."""
@@ -261,7 +272,7 @@ class Endpoints:
                 raise AWSValidationException(f'Cannot create already existing endpoint "{arn}".')
             endpoint = Endpoint(backend, name, config_name, params.get("Tags", []))
             endpoint.deployment = params.get("DeploymentConfig")
-            backend.endpoints[name] = endpoint
+            backend.endpoints[name] = endpoint  # type: ignore[assignment]  # in the place of moto's, which serves nothing
         endpoint.become("Creating")
         _background(self._bring_up, endpoint)
         return endpoint
@@ -284,10 +295,10 @@ class Endpoints:
         deployment = params.get("DeploymentConfig")
         if deployment is None and params.get("RetainDeploymentConfig"):
             deployment = endpoint.deployment
-        counts = [
-            variant.get("InitialInstanceCount") for variant in backend.endpoint_configs[config_name].production_variants
-        ]
-        rollout = rollout_of(deployment, None if None in counts else sum(counts))
+        variants = backend.endpoint_configs[config_name].production_variants
+        serverless = any("ServerlessConfig" in variant for variant in variants)
+        count = None if serverless else sum(int(variant["InitialInstanceCount"]) for variant in variants)
+        rollout = rollout_of(deployment, count)
         known = cloudwatch_backends[backend.account_id][backend.region_name].alarms
         for alarm in rollout.alarms:
             if alarm not in known:
@@ -414,17 +425,17 @@ class Endpoints:
         name, body = params["EndpointName"], params.get("Body") or b""
         endpoint = backend.endpoints.get(name)
         if not isinstance(endpoint, Endpoint):
-            raise _invalid(f"Endpoint {name} of account {backend.account_id} not found.")
+            raise Invalid(f"Endpoint {name} of account {backend.account_id} not found.")
         for parameter in NOT_REHEARSED:
             if params.get(parameter):
-                raise _invalid(f"{parameter} is not rehearsed: endpoints here have one container and one model each")
+                raise Invalid(f"{parameter} is not rehearsed: endpoints here have one container and one model each")
         if len(body) > BODY_BYTES:
-            raise _invalid(f"the body has {len(body)} bytes; InvokeEndpoint takes {BODY_BYTES} at most")
+            raise Invalid(f"the body has {len(body)} bytes; InvokeEndpoint takes {BODY_BYTES} at most")
         try:
             with endpoint.traffic.request(params.get("TargetVariant")) as (fleet, variant):
                 answer = self._ask(endpoint, fleet, variant, params, arrived)
         except LookupError as error:
-            raise _invalid(f"Endpoint {name} of account {backend.account_id} not found: {error}") from None
+            raise Invalid(f"Endpoint {name} of account {backend.account_id} not found: {error}") from None
         return answer, variant.name
 
     def _ask(
@@ -497,10 +508,6 @@ def _headers(params: Mapping[str, Any]) -> dict[str, str]:
         "InferenceId": "X-Amzn-SageMaker-Inference-Id",
     }
     return {header: params[name] for name, header in names.items() if params.get(name)}
-
-
-def _invalid(text: str) -> ServiceException:
-    return ServiceException("ValidationError", text)
 
 
 def _background(function: Any, *arguments: Any) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
@@ -145,11 +145,15 @@ def _check_schema(params: Mapping[str, Any]) -> None:
         )
 
 
+def all_of(backend: SageMakerModelBackend) -> list[FeatureGroup]:
+    return cast(list[FeatureGroup], list(backend.feature_groups.values()))
+
+
 def find(backend: SageMakerModelBackend, name_or_arn: str) -> FeatureGroup:
     """Raises ResourceNotFound where there is none."""
     name = name_or_arn.rpartition("/")[2]
-    for group in backend.feature_groups.values():
-        if isinstance(group, FeatureGroup) and group.feature_group_name == name:
+    for group in all_of(backend):
+        if group.feature_group_name == name:
             return group
     raise ResourceNotFound(
         f"Resource Not Found: Amazon SageMaker can't find a FeatureGroup with name: {name_or_arn}. "
@@ -216,34 +220,39 @@ class OfflineStore:
 
 
 def _event_time(group: FeatureGroup, features: Mapping[str, Json]) -> datetime:
-    """The record's event time. Raises ServiceException where it is no time in a form AWS takes."""
+    """The record's event time. Raises Invalid where it is no time in a form AWS takes."""
     name = group.params["EventTimeFeatureName"]
     return parse_event_time(features[name]["ValueAsString"], group.definitions[name]["FeatureType"])
 
 
 def parse_event_time(text: str, feature_type: str) -> datetime:
-    """Unix seconds for a Fractional, ISO 8601 in UTC for a String. Raises ServiceException for anything else."""
+    """Unix seconds for a Fractional, ISO 8601 in UTC for a String. Raises Invalid for anything else."""
     if feature_type == "Fractional":
         try:
             return datetime.fromtimestamp(float(text), UTC)
         except (ValueError, OverflowError, OSError):
-            raise _invalid(f"EventTime {text!r} is no Unix time in seconds.") from None
+            raise Invalid(f"EventTime {text!r} is no Unix time in seconds.") from None
     for form in EVENT_TIMES:
         try:
             return datetime.strptime(text, form).replace(tzinfo=UTC)
         except ValueError:
             continue
-    raise _invalid(f"EventTime {text!r} must be ISO 8601 in UTC, such as 2026-01-31T12:00:00Z or …00.000Z.")
+    raise Invalid(f"EventTime {text!r} must be ISO 8601 in UTC, such as 2026-01-31T12:00:00Z or …00.000Z.")
 
 
-def _invalid(text: str) -> ServiceException:
-    return ServiceException("ValidationError", f"Validation Error: {text}")
+class Invalid(ServiceException):
+    """The runtime's error for a record or a request that does not fit the group."""
+
+    code = "ValidationError"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"Validation Error: {text}")
 
 
 def put(group: FeatureGroup, offline: OfflineStore, params: Mapping[str, Any]) -> None:
     """PutRecord: an older event time than the stored one leaves the online record alone.
 
-    Raises ServiceException (ValidationError) for a record that does not fit the group's schema.
+    Raises Invalid for a record that does not fit the group's schema.
     """
     features = _checked(group, params["Record"])
     stores = _stores(group, params)
@@ -285,13 +294,13 @@ def delete(group: FeatureGroup, offline: OfflineStore, params: Mapping[str, Any]
 def get(group: FeatureGroup, identifier: str, names: Iterable[str]) -> tuple[list[Json], datetime | None] | None:
     """A record's features, those of `names` only if any are given, and when it expires; None where there is none.
 
-    Raises ServiceException (ValidationError) for a name that is no feature, or a group without an online store.
+    Raises Invalid for a name that is no feature, or a group without an online store.
     """
     if not group.online:
-        raise _invalid(f"FeatureGroup {group.feature_group_name} has no online store; set EnableOnlineStore.")
+        raise Invalid(f"FeatureGroup {group.feature_group_name} has no online store; set EnableOnlineStore.")
     unknown = set(names) - set(group.definitions)
     if unknown:
-        raise _invalid(f"FeatureGroup {group.feature_group_name} has no feature {', '.join(sorted(unknown))}.")
+        raise Invalid(f"FeatureGroup {group.feature_group_name} has no feature {', '.join(sorted(unknown))}.")
     stored = group.records.get(identifier)
     if stored is None or stored.features is None or not stored.readable:
         return None
@@ -300,11 +309,11 @@ def get(group: FeatureGroup, identifier: str, names: Iterable[str]) -> tuple[lis
 
 
 def _stores(group: FeatureGroup, params: Mapping[str, Any]) -> set[str]:
-    """The stores a write goes to. Raises ServiceException for one that the group does not have."""
+    """The stores a write goes to. Raises Invalid for one that the group does not have."""
     have = {name for name, there in (("OnlineStore", group.online), ("OfflineStore", group.offline_uri)) if there}
     wanted = set(params.get("TargetStores") or have)
     if not wanted <= have:
-        raise _invalid(f"FeatureGroup {group.feature_group_name} has no {', '.join(sorted(wanted - have))}.")
+        raise Invalid(f"FeatureGroup {group.feature_group_name} has no {', '.join(sorted(wanted - have))}.")
     return wanted
 
 
@@ -315,14 +324,14 @@ def _checked(group: FeatureGroup, record: Iterable[Json]) -> dict[str, Json]:
     for value in record:
         name = value["FeatureName"]
         if name not in definitions:
-            raise _invalid(f"FeatureGroup {group.feature_group_name} has no feature {name}.")
+            raise Invalid(f"FeatureGroup {group.feature_group_name} has no feature {name}.")
         if name in features:
-            raise _invalid(f"the record has feature {name} twice.")
+            raise Invalid(f"the record has feature {name} twice.")
         _check_value(definitions[name], value)
         features[name] = value
     for name in (group.params["RecordIdentifierFeatureName"], group.params["EventTimeFeatureName"]):
         if not features.get(name, {}).get("ValueAsString"):
-            raise _invalid(f"the record must have a value for {name}.")
+            raise Invalid(f"the record must have a value for {name}.")
     return features
 
 
@@ -330,17 +339,17 @@ def _check_value(definition: Mapping[str, Any], value: Mapping[str, Any]) -> Non
     name, kind = definition["FeatureName"], definition["FeatureType"]
     if "CollectionType" in definition:
         if "ValueAsStringList" not in value:
-            raise _invalid(f"{name} is a {definition['CollectionType']}; give it as ValueAsStringList.")
+            raise Invalid(f"{name} is a {definition['CollectionType']}; give it as ValueAsStringList.")
         texts = value["ValueAsStringList"]
     else:
         if "ValueAsString" not in value:
-            raise _invalid(f"{name} is no collection; give it as ValueAsString.")
+            raise Invalid(f"{name} is no collection; give it as ValueAsString.")
         texts = [value["ValueAsString"]]
     for text in texts:
         if kind == "Integral" and not _is_integral(text):
-            raise _invalid(f"the value of {name} must be an Integral (64 bits), got {text!r}.")
+            raise Invalid(f"the value of {name} must be an Integral (64 bits), got {text!r}.")
         if kind == "Fractional" and not _is_fractional(text):
-            raise _invalid(f"the value of {name} must be a Fractional, got {text!r}.")
+            raise Invalid(f"the value of {name} must be a Fractional, got {text!r}.")
 
 
 def _is_integral(text: str) -> bool:

@@ -8,7 +8,7 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -95,13 +95,17 @@ def live() -> Live:
     return _live
 
 
-def install(settings: LiveSettings) -> Live:
+def install(settings: LiveSettings) -> None:
     """Make SageMaker, its runtimes, and what stored.py has live in this process; before moto's server answers."""
     global _live
     _live = Live(settings)
     feature_store.RuntimeResponse.offline = _live.offline
     _route()
-    return _live
+
+
+def flush() -> None:
+    """Write out captures, offline records and model logs that still wait."""
+    live().flush()
 
 
 @functools.cache
@@ -113,7 +117,7 @@ def _route() -> None:
     for path in runtime_urls.url_paths:
         runtime_urls.url_paths[path] = RuntimeResponse.dispatch
     FakeEndpointConfig.validate_instance_type = _validate_instance_type  # type: ignore[method-assign]
-    SageMakerModelBackend.reset = _reset  # type: ignore[method-assign]
+    SageMakerModelBackend.reset = _reset  # type: ignore[method-assign, assignment]
 
 
 FEATURE_STORE_PATHS = ("FeatureGroup/(?P<name>.+)", "BatchGetRecord")
@@ -122,7 +126,8 @@ FEATURE_STORE_PATHS = ("FeatureGroup/(?P<name>.+)", "BatchGetRecord")
 
 def _validate_instance_type(self: FakeEndpointConfig, instance_type: str) -> None:
     """moto's own list ends with the instances of 2021; the service model has them all."""
-    allowed = get_service_model("sagemaker").shape_for("ProductionVariantInstanceType").enum
+    shape: Any = get_service_model("sagemaker").shape_for("ProductionVariantInstanceType")
+    allowed = shape.enum
     if instance_type not in allowed:
         raise AWSValidationException(
             f"Value '{instance_type}' at 'productionVariants.instanceType' failed to satisfy constraint: "
@@ -130,7 +135,7 @@ def _validate_instance_type(self: FakeEndpointConfig, instance_type: str) -> Non
         )
 
 
-_reset_of_moto = SageMakerModelBackend.reset
+_reset_of_moto: Callable[[SageMakerModelBackend], None] = SageMakerModelBackend.reset
 
 
 def _reset(self: SageMakerModelBackend) -> None:
@@ -322,9 +327,7 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
 
     def list_feature_groups(self) -> ActionResult:
         part = self.params.get("NameContains", "")
-        groups = [
-            g for g in self.sagemaker_backend.feature_groups.values() if isinstance(g, feature_store.FeatureGroup)
-        ]
+        groups = feature_store.all_of(self.sagemaker_backend)
         found = [group.summary() for group in groups if part in group.feature_group_name]
         return ActionResult({"FeatureGroupSummaries": sorted(found, key=lambda summary: summary["FeatureGroupName"])})
 
@@ -334,14 +337,13 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
         """What the request's ARN names; moto knows neither feature groups nor packages, and fails on what is gone."""
         arn, backend = self.params["ResourceArn"], self.sagemaker_backend
         kind = arn.rpartition(":")[2].partition("/")[0]
-        by_arn: Mapping[str, Any] = {
+        by_arn: dict[str, Mapping[str, Any]] = {
             "feature-group": backend.feature_groups,
             "model-package": backend.model_packages,
-        }.get(kind, {})
+        }
         try:
-            resource = by_arn[arn] if by_arn or kind in ("feature-group", "model-package") else None
-            resource = resource or backend._get_resource_from_arn(arn)
-        except (KeyError, AttributeError, ValueError):
+            resource = by_arn[kind].get(arn) if kind in by_arn else backend._get_resource_from_arn(arn)
+        except (AttributeError, ValueError):  # moto fails on a kind it does not know
             resource = None
         if resource is None:
             raise ResourceNotFound(f"Could not find {kind} {arn}.")

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,15 +112,9 @@ class Log:
             print(f"{self._group}/{self.stream}: {len(waiting)} lines are lost: {error}", file=sys.stderr, flush=True)
 
     def _create(self) -> None:
-        for create in (
-            lambda: self._logs.create_log_group(logGroupName=self._group),
-            lambda: self._logs.create_log_stream(logGroupName=self._group, logStreamName=self.stream),
-        ):
-            try:
-                create()
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
-                    raise
+        with suppress(self._logs.exceptions.ResourceAlreadyExistsException):
+            self._logs.create_log_group(logGroupName=self._group)
+        self._logs.create_log_stream(logGroupName=self._group, logStreamName=self.stream)
         self._created = True
 
 

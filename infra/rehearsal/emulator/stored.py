@@ -42,6 +42,8 @@ class KeepsFields(BaseResponse):
         member, shape = self._described(noun)
         described = answer[member] if member else answer
         arn = next((described[key] for key in (f"{noun}Arn", f"{_lower(noun)}Arn", "arn") if key in described), None)
+        if arn is None:
+            return status, headers, body
         if verb == "Create":
             self.kept()[arn] = dict(self._parameters())
         for key, value in self.kept().get(arn, {}).items():
@@ -59,7 +61,8 @@ class KeepsFields(BaseResponse):
     def _parameters(self) -> Mapping[str, Any]:
         if not self.automated_parameter_parsing:
             self.parse_parameters(self.normalized_request)
-        return self.params
+        parameters: Mapping[str, Any] = self.params
+        return parameters
 
 
 def _split(action: str) -> tuple[str, str]:
@@ -73,7 +76,7 @@ def _lower(name: str) -> str:
 
 
 class NotThere(ServiceException):
-    """EKS's error for what does not exist."""
+    """The error of EKS and Application Auto Scaling for what does not exist."""
 
     code = "ResourceNotFoundException"
 
@@ -82,6 +85,12 @@ class InUse(ServiceException):
     """EKS's error for what exists already."""
 
     code = "ResourceInUseException"
+
+
+class NoSuchBudget(ServiceException):
+    """The error of Budgets for what does not exist."""
+
+    code = "NotFoundException"
 
 
 def _present(values: Mapping[str, Any], *names: str) -> Json:
@@ -270,9 +279,11 @@ class EksResponse(KeepsFields, EKSResponse):
     def _tags_of(self, arn: str) -> dict[str, str]:
         """The tags of anything in EKS that has an ARN; moto knows only a cluster's."""
         for cluster in self.eks_backend.clusters.values():
-            for holder in (cluster, *cluster.nodegroups.values()):
-                if holder.arn == arn:
-                    return holder.tags
+            if cluster.arn == arn:
+                return cluster.tags
+            for group in cluster.nodegroups.values():
+                if group.arn == arn:
+                    return group.tags
             for rows in vars(cluster).get("rows", {}).values():
                 for row in rows.values():
                     if arn in (row.get("addonArn"), row.get("accessEntryArn"), row.get("associationArn")):
@@ -308,7 +319,7 @@ class BudgetResponse(BudgetsResponse):
         for notification in self._budget(name).notifications:
             if _comparable(notification.details) == _comparable(wanted):
                 return notification
-        raise ServiceException("NotFoundException", f"budget {name} has no such notification")
+        raise NoSuchBudget(f"budget {name} has no such notification")
 
     def create_budget(self) -> str:
         answer = super().create_budget()
@@ -373,7 +384,7 @@ class AutoscalingResponse(ApplicationAutoScalingResponse):
     def _tags(self, arn: str) -> dict[str, str]:
         backend = self.applicationautoscaling_backend
         if not any(target.arn == arn for targets in backend.targets.values() for target in targets.values()):
-            raise ServiceException("ResourceNotFoundException", f"no scalable target {arn}")
+            raise NotThere(f"no scalable target {arn}")
         return vars(backend).setdefault("tags", {}).setdefault(arn, {})  # type: ignore[no-any-return]
 
     def register_scalable_target(self) -> str:
