@@ -58,6 +58,18 @@ class KubernetesProvider:
         self.root = work / "kubernetes"
         self.version = version
 
+    def configure(self, settings: Props) -> "KubernetesProvider":
+        """The provider for the cluster that an explicit provider resource names: there is but this one.
+
+        Raises ProviderError for a setting that would change what is stored.
+        """
+        unknown = settings.keys() - {"kubeconfig", "context", "cluster"}
+        if unknown:
+            raise ProviderError(
+                f"the rehearsal's Kubernetes knows no setting {', '.join(sorted(unknown))}: set kubeconfig"
+            )
+        return self
+
     def check(self, type_: str, name: str, old_inputs: Props | None, new_inputs: Props) -> Props:
         """As in `Provider`. What only a deployment can tell is checked then: `create` and `update` check again."""
         version, kind = _of(type_, name)
