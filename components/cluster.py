@@ -1,7 +1,7 @@
 """The Kubernetes cluster that training jobs and their GPUs live in."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pulumi
@@ -44,8 +44,10 @@ class Cluster(pulumi.ComponentResource):
         *,
         subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
         kms_key_arn: pulumi.Input[str],
+        developers: Mapping[str, Sequence[str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """The cluster is called `name`. `developers` are roles that may change what runs in some namespaces."""
         super().__init__("slipway:index:Cluster", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
@@ -85,30 +87,31 @@ class Cluster(pulumi.ComponentResource):
             opts=child.merge(pulumi.ResourceOptions(depends_on=[*access, logs], protect=spec.protect)),
         )
         for admin in spec.admins:
-            grant(admin, "AmazonEKSClusterAdminPolicy", cluster_name=cluster.name, opts=child)
+            _grant(admin, "AmazonEKSClusterAdminPolicy", cluster.name, child)
+        for developer, namespaces in developers.items():
+            _grant(developer, "AmazonEKSEditPolicy", cluster.name, child, namespaces)
         _start_workers(name, spec.system_nodes, cluster.name, subnet_ids, kms_key_arn, child)
         self.name = cluster.name
         self.kubeconfig = _kubeconfig(cluster)
         self.register_outputs({"name": self.name})
 
 
-def grant(
+def _grant(
     role_arn: str,
     policy: str,
-    *,
     cluster_name: pulumi.Input[str],
-    namespace: str | None = None,
     opts: pulumi.ResourceOptions,
+    namespaces: Sequence[str] = (),
 ) -> None:
-    """Let a role do in a cluster, or in one namespace of it, what one of EKS's access policies says."""
-    name = "-".join(filter(None, [role_arn.rpartition("/")[2], namespace]))
+    """Let a role do what one of EKS's access policies says, in all of a cluster or in some namespaces."""
+    name = role_arn.partition(":role/")[2].replace("/", "-")
     entry = aws.eks.AccessEntry(name, cluster_name=cluster_name, principal_arn=role_arn, opts=opts)
     aws.eks.AccessPolicyAssociation(
         name,
         cluster_name=cluster_name,
         principal_arn=entry.principal_arn,
         policy_arn=f"{ACCESS_POLICY}/{policy}",
-        access_scope={"type": "namespace", "namespaces": [namespace]} if namespace else {"type": "cluster"},
+        access_scope={"type": "namespace", "namespaces": namespaces} if namespaces else {"type": "cluster"},
         opts=opts,
     )
 

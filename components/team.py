@@ -4,7 +4,6 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import NonNegativeInt, PositiveInt
 
-from components.cluster import grant
 from components.gpu_node_group import GPU
 from components.iam import RoleArn
 from components.spec import Spec
@@ -26,9 +25,7 @@ class TeamSpec(Spec):
 class TeamNamespace(pulumi.ComponentResource):
     """A namespace of restricted pods with a GPU quota, closed to the network but for AWS and DNS."""
 
-    def __init__(
-        self, name: str, spec: TeamSpec, *, cluster_name: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, spec: TeamSpec, *, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:index:TeamNamespace", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
@@ -55,8 +52,6 @@ class TeamNamespace(pulumi.ComponentResource):
             opts=inside,
         )
         _close_network(name, inside)
-        for developer in spec.developers:
-            grant(developer, "AmazonEKSEditPolicy", cluster_name=cluster_name, namespace=name, opts=child)
         self.register_outputs({})
 
 

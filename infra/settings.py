@@ -19,6 +19,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 STACK_FOLDER = ROOT / "stacks"
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
+KEYS = ("slipway:settings", "slipway:stack", "slipway:usd_per_month")
 TAGS = ("owner", "product", "environment", "cost-center")
 """The tags every resource carries: who is asked, what it is for, where it runs, who pays."""
 
@@ -46,7 +47,9 @@ class Settings:
 
 def stack_names() -> list[str]:
     """Every stack that has a YAML file."""
-    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACK_FOLDER.glob("Pulumi.*.yaml"))
+    return sorted(
+        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACK_FOLDER.glob("Pulumi.*.yaml")
+    )
 
 
 def stacks_of(names: Sequence[str]) -> list[str]:
@@ -59,7 +62,9 @@ def stacks_of(names: Sequence[str]) -> list[str]:
     for name in names:
         found = [stack for stack in known if stack == name or stack.rpartition("-")[2] == name]
         if not found:
-            raise SettingsError(f"there is no stack or environment {name!r}{_did_you_mean(name, [*known, *ENVIRONMENTS])}")
+            raise SettingsError(
+                f"there is no stack or environment {name!r}{_did_you_mean(name, [*known, *ENVIRONMENTS])}"
+            )
         wanted += found
     ordered: list[str] = []
 
@@ -103,24 +108,35 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     where = f"stacks/Pulumi.{stack}.yaml"
     environment = stack.rpartition("-")[2]
     if environment not in ENVIRONMENTS:
-        raise SettingsError(f"{where}: a stack is named <product>-<environment>, the latter one of {_any(ENVIRONMENTS)}")
+        raise SettingsError(
+            f"{where}: a stack is named <product>-<environment>, the latter one of {_any(ENVIRONMENTS)}"
+        )
+    for key in values:
+        if key.startswith("slipway:") and key not in KEYS:
+            raise SettingsError(f"{where}, {key}: there is no such key{_did_you_mean(key, KEYS)}")
     name = _value(where, values, "slipway:stack", str)
     if name not in STACKS:
         raise SettingsError(f"{where}, slipway:stack: {name!r} is no stack; it can be {_any(sorted(STACKS))}")
     region = _value(where, values, "aws:region", str)
-    accounts = _value(where, values, "aws:allowedAccountIds", list[str])
-    if len(accounts) != 1 or not re.fullmatch(r"\d{12}", accounts[0]):
-        raise SettingsError(f"{where}, aws:allowedAccountIds: set the one account's id, 12 digits in quotes, got {accounts}")
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
+        raise SettingsError(f"{where}, aws:region: {region!r} is no region; set one such as us-east-1")
+    accounts = _value(where, values, "aws:allowedAccountIds", list[Any])
+    if len(accounts) != 1 or not re.fullmatch(r"\d{12}", str(accounts[0])) or not isinstance(accounts[0], str):
+        raise SettingsError(
+            f"{where}, aws:allowedAccountIds: set the one account's id, 12 digits in quotes, got {accounts}"
+        )
     budget = _value(where, values, "slipway:usd_per_month", float)
     if budget <= 0:
         raise SettingsError(f"{where}, slipway:usd_per_month: {budget:g} is no budget; set dollars a month above 0")
     tags = _value(where, values, "aws:defaultTags", dict[str, dict[str, str]]).get("tags", {})
     for tag in TAGS:
         if not tags.get(tag):
-            raise SettingsError(f"{where}, aws:defaultTags.tags.{tag}: missing; every resource carries {_any(TAGS, 'and')}")
+            raise SettingsError(
+                f"{where}, aws:defaultTags.tags.{tag}: missing; every resource carries {_any(TAGS, 'and')}"
+            )
     if tags["environment"] != environment:
         raise SettingsError(
-            f"{where}, aws:defaultTags.tags.environment: {tags['environment']!r} in a stack named {stack}; set {environment}"
+            f"{where}, aws:defaultTags.tags.environment: {tags['environment']!r} in stack {stack}; set {environment}"
         )
     try:
         program = STACKS[name].model_validate(_value(where, values, "slipway:settings", dict[str, Any]))
@@ -152,7 +168,9 @@ def _explain(where: str, model: type[Stack], error: ValidationError) -> list[str
         elif fault["type"] == "missing":
             line += "missing, and it has no default"
         else:
-            line += f"{fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}"
+            line += fault["msg"].removeprefix("Value error, ")
+            if not isinstance(fault["input"], dict):
+                line += f", got {fault['input']!r}"
         lines.append(line)
     return lines
 

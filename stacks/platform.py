@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from components import (
     Alerts,
@@ -46,6 +46,25 @@ class PlatformStack(Stack):
     data_lake: DataLakeSpec = DataLakeSpec()
     budget: BudgetSpec = BudgetSpec()
 
+    @field_validator("teams")
+    @classmethod
+    def _no_system_namespaces(cls, teams: dict[str, TeamSpec]) -> dict[str, TeamSpec]:
+        for team in teams:
+            if team == "default" or team.startswith("kube-"):
+                raise ValueError(f"the namespace {team} is Kubernetes' own: give the team another name")
+        return teams
+
+    @model_validator(mode="after")
+    def _one_access_each(self) -> "PlatformStack":
+        for role in self._developers().keys() & set(self.cluster.admins):
+            raise ValueError(f"{role} is an administrator already: remove it from cluster.admins or from its team")
+        return self
+
+    def _developers(self) -> dict[str, list[str]]:
+        """Every team role with the namespaces of its teams: EKS knows a role once."""
+        roles = sorted({role for team in self.teams.values() for role in team.developers})
+        return {role: [name for name, team in self.teams.items() if role in team.developers] for role in roles}
+
     def build(self) -> dict[str, pulumi.Input[Any]]:
         name = pulumi.get_stack()
         key = Key(name, self.key)
@@ -58,7 +77,13 @@ class PlatformStack(Stack):
             usd_per_month=pulumi.Config().require_float("usd_per_month"),
             alerts_topic_arn=alerts.topic_arn,
         )
-        cluster = Cluster(name, self.cluster, subnet_ids=network.private_subnet_ids, kms_key_arn=key.arn)
+        cluster = Cluster(
+            name,
+            self.cluster,
+            subnet_ids=network.private_subnet_ids,
+            kms_key_arn=key.arn,
+            developers=self._developers(),
+        )
         ready = pulumi.ResourceOptions(depends_on=[cluster])
         for pool, size in self.gpus.items():
             GpuNodeGroup(
@@ -74,7 +99,7 @@ class PlatformStack(Stack):
         in_cluster = pulumi.ResourceOptions(providers=[inside])
         plugin = GpuDevicePlugin(name, kms_key_arn=key.arn, opts=in_cluster)
         for team, share in self.teams.items():
-            TeamNamespace(team, share, cluster_name=cluster.name, opts=in_cluster)
+            TeamNamespace(team, share, opts=in_cluster)
         return {
             **vars(
                 Platform(
