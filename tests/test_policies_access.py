@@ -87,6 +87,7 @@ ACCEPTED = [
             Condition={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
         ),
     ),
+    ("roles-are-passed-by-name", ROLE_POLICY, policy(Action="*", Resource=BUCKET_OBJECTS)),
     ("no-inverted-statements", ROLE_POLICY, {"policy": document({"Effect": "Deny", "NotAction": "s3:*"})}),
     ("no-wildcard-principals", QUEUE_POLICY, policy(Principal=ROOT, Action="sqs:SendMessage")),
     ("no-wildcard-principals", QUEUE_POLICY, policy(Principal="*", Action="sqs:SendMessage", Condition=OURS)),

@@ -270,6 +270,8 @@ def roles_are_passed_by_name(resource_type: str, inputs: Props) -> Iterator[Find
         if not statement.may("iam:PassRole"):
             return
         for role in statement.resources:
+            if role.startswith("arn:") and role.split(":")[2] not in ("iam", "*"):
+                continue
             if _everything(role):
                 yield f"lets every role be passed ({role}): name the role's ARN"
             elif "*" in role and not statement.requires(("iam:PassedToService",)):
