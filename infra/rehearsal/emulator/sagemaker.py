@@ -170,7 +170,10 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
 
     def create_model(self) -> ActionResult:
         self._refuse_existing(self.sagemaker_backend._models, "ModelName", "model", "model")
-        return super().create_model()
+        answer = super().create_model()
+        model = self.sagemaker_backend.describe_model(self.params["ModelName"])
+        model.enable_network_isolation = self.params.get("EnableNetworkIsolation", False)
+        return answer
 
     def create_endpoint_config(self) -> ActionResult:
         known = self.sagemaker_backend.endpoint_configs
