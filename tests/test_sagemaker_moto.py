@@ -1,4 +1,4 @@
-"""What the emulator's SageMaker relies on inside moto: a new version of moto that changes it fails here, and says what."""
+"""What the emulator's SageMaker relies on inside moto: a version of moto that changes it fails here."""
 
 import inspect
 
