@@ -38,13 +38,18 @@ class Statement:
 
     def requires(self, keys: Iterable[str]) -> bool:
         """Whether it holds only for fixed values of one of the condition `keys` (`*` in a key matches any text)."""
+        return any(all(map(_fixed, values)) for values in self.demanded(keys))
+
+    def demanded(self, keys: Iterable[str]) -> list[tuple[str, ...]]:
+        """The values that conditions on any of `keys` leave a caller, condition by condition."""
         wanted = [key.lower() for key in keys]
-        return any(
-            _POSITIVE.fullmatch(operator) and values and all(map(_fixed, values))
+        return [
+            values
             for operator, tests in self.conditions.items()
+            if _POSITIVE.fullmatch(operator)
             for key, values in tests.items()
-            if any(fnmatchcase(key.lower(), each) for each in wanted)
-        )
+            if values and any(fnmatchcase(key.lower(), each) for each in wanted)
+        ]
 
     def may(self, action: str) -> bool:
         """Whether one of its actions, wildcards considered, covers `action`."""
@@ -52,8 +57,11 @@ class Statement:
 
 
 def _fixed(value: str) -> bool:
-    """Whether a condition's value leaves something fixed: `arn:aws:*:*:*` does not."""
-    return re.sub(r"[*?:]|^arn:aws[a-z-]*", "", value) not in ("", "false")
+    """Whether a condition's value leaves something fixed. An ARN's account must be, or its name where it has none."""
+    if value.startswith("arn:"):
+        account, _, name = [*value.split(":", 4), ""][4].partition(":")
+        return account.isdigit() or (account == "" and name[:1] not in ("", "*", "?"))
+    return re.sub(r"[*?]", "", value) not in ("", "false")
 
 
 def listed(value: Any) -> tuple[Any, ...]:
@@ -82,7 +90,7 @@ def _statement(raw: Mapping[str, Any], number: int) -> Statement:
     by_kind = who if isinstance(who, Mapping) else {"AWS": who}
     return Statement(
         label=raw.get("Sid") or f"statement {number}",
-        allows=raw.get("Effect") == "Allow",
+        allows=raw.get("Effect") != "Deny",
         actions=listed(raw.get("Action")),
         resources=listed(raw.get("Resource")),
         principals=tuple((kind, str(name)) for kind, names in by_kind.items() for name in listed(names)),

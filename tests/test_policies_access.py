@@ -233,7 +233,27 @@ REFUSED = [
             {"Federated": "arn:aws:iam::1:oidc-provider/token.actions.githubusercontent.com"},
             Condition={"StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"}},
         ),
-        "add a StringEquals condition on its :sub",
+        "pins its :sub",
+    ),
+    *(
+        (
+            "federated-logins-are-pinned",
+            ROLE,
+            trust(
+                {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"},
+                Condition={"StringLike": {"token.actions.githubusercontent.com:sub": subject}},
+            ),
+            "pins its :sub",
+        )
+        for subject in ("repo:*", "repo:ours/*", "workflow:ci:repo:ours/churn:ref:refs/heads/main")
+    ),
+    ("no-wildcard-actions", ROLE_POLICY, {"policy": document({"Action": "*", "Resource": "a"})}, "allows *"),
+    ("no-wildcard-principals", "aws:sqs/queue:Queue", policy(Principal="*", Action="sqs:SendMessage"), "everyone in"),
+    (
+        "no-wildcard-principals",
+        "aws:s3/bucket:Bucket",
+        policy(Principal="*", Action="s3:GetObject", Condition={"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::*"}}),
+        "lets everyone in",
     ),
     ("endpoints-stay-in-the-account", VPC_ENDPOINT, {}, "policy is not set"),
     ("endpoints-stay-in-the-account", VPC_ENDPOINT, policy(Principal="*", Action="*", Resource="*"), "any account"),
@@ -331,7 +351,7 @@ def test_an_input_that_a_rule_cannot_read_is_a_violation_and_not_a_crash():
 
 @pytest.mark.parametrize("kind", [kind for kind in DOCUMENTS if kind != VPC_ENDPOINT])
 def test_every_document_is_read(kind):
-    path = DOCUMENTS[kind][-1]
+    path = DOCUMENTS[kind][-1].removesuffix("?")
     assert judge("policies-are-documents", kind, {path: "nonsense"}).sentences
 
 

@@ -40,10 +40,14 @@ RESOURCE_DOCUMENTS = {
     "aws:cloudwatch/logResourcePolicy:LogResourcePolicy": ("policyDocument",),
     "aws:dynamodb/resourcePolicy:ResourcePolicy": ("policy",),
     "aws:ecr/repositoryPolicy:RepositoryPolicy": ("policy",),
+    "aws:s3/bucket:Bucket": ("policy?",),
     "aws:s3/bucketPolicy:BucketPolicy": ("policy",),
     "aws:sagemaker/modelPackageGroupPolicy:ModelPackageGroupPolicy": ("resourcePolicy",),
+    "aws:secretsmanager/secret:Secret": ("policy?",),
     "aws:secretsmanager/secretPolicy:SecretPolicy": ("policy",),
+    "aws:sns/topic:Topic": ("policy?",),
     "aws:sns/topicPolicy:TopicPolicy": ("policy",),
+    "aws:sqs/queue:Queue": ("policy?",),
     "aws:sqs/queuePolicy:QueuePolicy": ("policy",),
 }
 KEY_DOCUMENTS = {"aws:kms/key:Key": ("policy",), "aws:kms/keyPolicy:KeyPolicy": ("policy",)}
@@ -112,6 +116,7 @@ CALLERS = (
     "aws:SourceOrgID",
     "aws:SourceVpc",
     "aws:SourceVpce",
+    "aws:VpceAccount",
     "kms:CallerAccount",
 )
 
@@ -127,6 +132,10 @@ DEPUTIES = (
 
 # EC2 hands a role to an instance only through an instance profile of the same account, and sends no source with it.
 NO_DEPUTIES = ("ec2.amazonaws.com",)
+
+# Whom an identity provider's subject has to name: anyone who has a repository can write the rest of it.
+REPOSITORY = re.compile(r"repo:[^*?:/]+/[^*?:/]+(:.*)?")
+NO_WILDCARD = re.compile(r"[^*?]+")
 
 # Managed policies that allow all of a service, or all there is.
 ADMIN = re.compile(r"AdministratorAccess.*|PowerUserAccess|.*FullAccess.*")
@@ -320,9 +329,11 @@ def federated_logins_are_pinned(resource_type: str, inputs: Props) -> Iterator[F
     """A role for an identity provider's users names the subject (a service account, a repository) that may take it."""
 
     def judge(statement: Statement) -> Iterator[str]:
-        providers = [who for kind, who in statement.principals if kind == "Federated"]
-        if providers and not statement.requires(("*:sub", "*:sub_type")):
-            yield f"lets every user of {providers[0]} take this role: add a StringEquals condition on its :sub"
+        for how, provider in statement.principals:
+            pinned = REPOSITORY if "token.actions.githubusercontent.com" in provider else NO_WILDCARD
+            subjects = statement.demanded(("*:sub",))
+            if how == "Federated" and not any(all(map(pinned.fullmatch, each)) for each in subjects):
+                yield f"lets any user of {provider} take this role: add a StringEquals condition that pins its :sub"
 
     yield from allowed(TRUST_DOCUMENTS, resource_type, inputs, judge)
 
