@@ -19,7 +19,7 @@ from moto.core.config import default_user_config
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
-from infra.rehearsal.emulator import alarms, events, lambdas, logs, process, sagemaker
+from infra.rehearsal.emulator import alarms, events, lambdas, logs, process, repairs, sagemaker
 from infra.rehearsal.emulator.app import Application
 from infra.rehearsal.emulator.calls import Trail
 
@@ -44,11 +44,10 @@ def main() -> None:
     instance = str(uuid.uuid4())
     admin: dict[str, Any] = {"health": lambda _: {"instance": instance}, "fire": _fire, "flush": _flush}
     application = Application(Trail(options.work / "calls.jsonl"), admin)
-    server = make_server(
-        process.HOST, options.port, application, threaded=True, request_handler=QuietHandler
-    )
+    server = make_server(process.HOST, options.port, application, threaded=True, request_handler=QuietHandler)
     endpoint = f"http://{process.HOST}:{server.server_port}"
     os.environ["AWS_ENDPOINT_URL"] = endpoint
+    repairs.install()
     lambdas.install(endpoint)
     events.install(endpoint)
     alarms.install()

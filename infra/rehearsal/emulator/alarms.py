@@ -74,7 +74,9 @@ def evaluate(alarm: Alarm, backend: CloudWatchBackend, now: float) -> tuple[str,
     breaching = [missing == "breaching" if point is None else compare(point, threshold) for point in points]
     state = "ALARM" if sum(breaching) >= needed else "OK"
     shown = ", ".join("none" if point is None else f"{point:g}" for point in points)
-    reason = f"{sum(breaching)} of the last {periods} datapoints [{shown}] were {alarm.comparison_operator} ({threshold:g})"
+    reason = (
+        f"{sum(breaching)} of the last {periods} datapoints [{shown}] were {alarm.comparison_operator} ({threshold:g})"
+    )
     return state, reason
 
 
@@ -232,9 +234,7 @@ def _without_data(alarm: Alarm, *arguments: Any, **named: Any) -> None:
     alarm.state_value = "INSUFFICIENT_DATA"
 
 
-def _set_by_hand(
-    backend: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str
-) -> None:
+def _set_by_hand(backend: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
     """In the place of moto's `set_alarm_state`: as there, and the alarm acts."""
     alarm = backend.alarms.get(alarm_name)
     before = alarm.state_value if alarm else None

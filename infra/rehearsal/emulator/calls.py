@@ -68,7 +68,10 @@ def _paths(service: str) -> list[tuple[str, re.Pattern[str], str]]:
     if service not in session.get_available_services():
         return []
     found = []
-    for model in [service, *(["sagemaker-runtime", "sagemaker-featurestore-runtime"] if service == "sagemaker" else [])]:
+    for model in [
+        service,
+        *(["sagemaker-runtime", "sagemaker-featurestore-runtime"] if service == "sagemaker" else []),
+    ]:
         described = session.get_service_model(model)
         for name in described.operation_names:
             http = described.operation_model(name).http

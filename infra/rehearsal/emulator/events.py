@@ -104,7 +104,9 @@ def fire(name: str) -> int:
         if due.name == name:
             _start(due)
             return len(due.targets)
-    raise LookupError(f"there is no enabled schedule {name!r}; there are {', '.join(sorted(d.name for d in _scheduled()))}")
+    raise LookupError(
+        f"there is no enabled schedule {name!r}; there are {', '.join(sorted(d.name for d in _scheduled()))}"
+    )
 
 
 def tick(now: float) -> None:
