@@ -17,9 +17,10 @@ from pulumi.runtime import proto
 from pulumi.runtime.proto import analyzer_pb2_grpc
 
 from infra.check import PACKS, Report, analyze, check
-from infra.rehearsal.engine import Plan, Resource
-from infra.rehearsal.session import Rehearsal
-from infra.settings import ROOT, Settings, stack_names
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.engine import Engine, Plan, Resource
+from infra.rehearsal.kubernetes import KubernetesProvider
+from infra.settings import ROOT, Settings, load, stack_names
 from infra.stack import Stack
 from policies.cost import TAGS
 from policies.rules import UNKNOWN
@@ -107,8 +108,15 @@ def test_a_deployment_hears_a_sentence_for_each_violation():
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Settings, Plan]]:
     """What every stack would make, planned offline."""
-    rehearsal = Rehearsal(tmp_path_factory.mktemp("check"), say=print, watching=cast(Any, None))
-    return {settings.stack: (settings, plan) for settings, plan in rehearsal.plan_offline(stack_names())}
+    work = tmp_path_factory.mktemp("check")
+    engine = Engine(
+        work,
+        {
+            "aws": lambda settings: AwsProvider(settings.region, settings.account_id, settings.tags, None),
+            "kubernetes": lambda _: KubernetesProvider(work),
+        },
+    )
+    return {stack: (settings, engine.plan(settings)) for stack in stack_names() for settings in [load(stack)]}
 
 
 @pytest.mark.parametrize("stack", stack_names())
