@@ -108,15 +108,18 @@ def test_a_deployment_hears_a_sentence_for_each_violation():
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Settings, Plan]]:
     """What every stack would make, planned offline."""
-    work = tmp_path_factory.mktemp("check")
-    engine = Engine(
+    engine = offline(tmp_path_factory.mktemp("check"))
+    return {stack: (settings, engine.plan(settings)) for stack in stack_names() for settings in [load(stack)]}
+
+
+def offline(work: Path) -> Engine:
+    return Engine(
         work,
         {
             "aws": lambda settings: AwsProvider(settings.region, settings.account_id, settings.tags, None),
             "kubernetes": lambda _: KubernetesProvider(work),
         },
     )
-    return {stack: (settings, engine.plan(settings)) for stack in stack_names() for settings in [load(stack)]}
 
 
 @pytest.mark.parametrize("stack", stack_names())
@@ -128,6 +131,13 @@ def test_every_stack_obeys_every_rule(plans, stack):
 @pytest.mark.parametrize("stack", stack_names())
 def test_nothing_of_a_stack_is_left_undecided(plans, stack):
     assert check([plans[stack]]).deferred == ()
+
+
+def test_the_local_product_obeys_every_rule_once_it_serves_a_model(tmp_path):
+    settings = load("employment-local", {"model_version": 1})
+    report = check([(settings, offline(tmp_path).plan(settings))])
+    assert [str(each) for each in report.violations] == []
+    assert report.deferred == ()
 
 
 def changed(plans: dict[str, tuple[Settings, Plan]], stack: str, kind: str, **inputs: Any) -> Report:
