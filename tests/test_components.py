@@ -1,0 +1,743 @@
+"""What each component asks AWS for, seen on a pretend AWS."""
+
+import json
+from base64 import b64decode
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+import pytest
+from pretend_aws import ACCOUNT, KEY, REGION, TOPIC, PretendAws, up
+from pydantic import ValidationError
+
+from components import (
+    Alerts,
+    AlertsSpec,
+    Budget,
+    BudgetSpec,
+    Cluster,
+    ClusterSpec,
+    DataLake,
+    DataLakeSpec,
+    DriftMonitor,
+    DriftSpec,
+    Endpoint,
+    EndpointSpec,
+    FeatureStore,
+    FeatureStoreSpec,
+    GpuDevicePlugin,
+    GpuNodeGroup,
+    GpuPool,
+    Key,
+    KeySpec,
+    ModelRegistry,
+    ModelRole,
+    Network,
+    NetworkSpec,
+    NodePool,
+    RegistrySpec,
+    Rollout,
+    TeamNamespace,
+    TeamSpec,
+)
+from components.drift_monitor import source
+from functions.features import Feature, FeatureSchema
+
+ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
+PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/churn/7"
+LAKE = "arn:aws:s3:::lake"
+
+Statement = dict[str, Any]
+
+
+def actions(statements: list[Statement], effect: str = "Allow") -> set[str]:
+    """Every action that the statements allow (or deny)."""
+    named = [each["Action"] for each in statements if each["Effect"] == effect]
+    return {action for each in named for action in ([each] if isinstance(each, str) else each)}
+
+
+def about(statements: list[Statement], action: str) -> Statement:
+    """The one statement that allows an action."""
+    [found] = [each for each in statements if each["Effect"] == "Allow" and action in each["Action"]]
+    return found
+
+
+class TestNetwork:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        spec = NetworkSpec.model_validate({"cidr": "10.1.0.0/16", "zones": ["a", "c"]})
+        return up(lambda: Network("net", spec, kms_key_arn=KEY))
+
+    def test_has_one_private_subnet_in_each_zone(self, made: PretendAws) -> None:
+        subnets = made.inputs(aws.ec2.Subnet)
+
+        assert {name: each["availabilityZone"] for name, each in subnets.items()} == {
+            "net-a": "us-east-1a",
+            "net-c": "us-east-1c",
+        }
+        assert [each["cidrBlock"] for each in subnets.values()] == ["10.1.0.0/19", "10.1.32.0/19"]
+        assert not any(each["mapPublicIpOnLaunch"] for each in subnets.values())
+        assert len(made.inputs(aws.ec2.RouteTableAssociation)) == 2
+
+    def test_takes_every_rule_from_the_default_security_group(self, made: PretendAws) -> None:
+        closed = made.only(aws.ec2.DefaultSecurityGroup)
+
+        assert (closed.get("ingress", []), closed.get("egress", [])) == ([], [])
+
+    def test_reaches_aws_without_the_internet(self, made: PretendAws) -> None:
+        endpoints = made.inputs(aws.ec2.VpcEndpoint).values()
+
+        services = {each["serviceName"].removeprefix("com.amazonaws.us-east-1.") for each in endpoints}
+        assert services >= {"s3", "ecr.api", "ecr.dkr", "sts", "logs", "kms", "eks-auth", "sagemaker.runtime"}
+        assert all(each["privateDnsEnabled"] for each in endpoints if each["vpcEndpointType"] == "Interface")
+
+    def test_endpoints_serve_this_account_only(self, made: PretendAws) -> None:
+        for name in made.inputs(aws.ec2.VpcEndpoint):
+            for statement in made.statements(aws.ec2.VpcEndpoint, name):
+                ours = statement.get("Condition", {}).get("StringEquals", {}).get("aws:PrincipalAccount") == ACCOUNT
+                assert ours or statement["Resource"] == ["arn:aws:s3:::prod-us-east-1-starport-layer-bucket/*"]
+
+    def test_data_cannot_leave_for_a_foreign_bucket(self, made: PretendAws) -> None:
+        write = about(made.statements(aws.ec2.VpcEndpoint, "net-s3"), "s3:PutObject")
+
+        assert write["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT
+
+    def test_workloads_call_aws_and_nothing_else(self, made: PretendAws) -> None:
+        rules = made.inputs(aws.vpc.SecurityGroupEgressRule)
+
+        assert set(rules) == {"net-workload-services", "net-workload-s3"}
+        assert {each["toPort"] for each in rules.values()} == {443}
+        assert not any("cidrIpv4" in each for each in rules.values())
+        assert {each["securityGroupId"] for each in rules.values()} == {"net-workload-id"}
+
+    def test_only_its_own_addresses_reach_the_endpoints(self, made: PretendAws) -> None:
+        assert made.only(aws.vpc.SecurityGroupIngressRule)["cidrIpv4"] == "10.1.0.0/16"
+
+    def test_logs_every_flow_encrypted(self, made: PretendAws) -> None:
+        flows, group = made.only(aws.ec2.FlowLog), made.only(aws.cloudwatch.LogGroup)
+
+        assert (flows["trafficType"], flows["logDestination"]) == ("ALL", "arn:aws:pretend:::net-flows")
+        assert (group["kmsKeyId"], group["retentionInDays"]) == (KEY, 90)
+
+    def test_adding_a_zone_renumbers_no_other(self) -> None:
+        def cidrs(zones: list[str]) -> list[str]:
+            spec = NetworkSpec.model_validate({"cidr": "10.1.0.0/16", "zones": zones})
+            made = up(lambda: Network("net", spec, kms_key_arn=KEY))
+            return [each["cidrBlock"] for each in made.inputs(aws.ec2.Subnet).values()]
+
+        assert cidrs(["a", "b", "c", "d", "e", "f"])[:2] == cidrs(["a", "b"])
+
+
+class TestKey:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return up(lambda: Key("ours", KeySpec(deletion_days=14)))
+
+    def test_is_rotated_and_can_be_had_back(self, made: PretendAws) -> None:
+        key = made.only(aws.kms.Key)
+
+        assert key["enableKeyRotation"] is True
+        assert key["deletionWindowInDays"] == 14
+
+    def test_names_every_service_and_for_whom_it_acts(self, made: PretendAws) -> None:
+        statements = made.statements(aws.kms.Key, "ours-data")
+        services = {
+            service: each["Condition"]
+            for each in statements
+            if "Service" in each["Principal"]
+            for service in (lambda named: [named] if isinstance(named, str) else named)(each["Principal"]["Service"])
+        }
+
+        assert services.keys() >= {
+            "cloudwatch.amazonaws.com",
+            "events.amazonaws.com",
+            "sns.amazonaws.com",
+            "logs.us-east-1.amazonaws.com",
+        }
+        assert all(ACCOUNT in json.dumps(condition) for condition in services.values())
+
+    def test_nobody_but_the_account_has_every_right(self, made: PretendAws) -> None:
+        [everything] = [each for each in made.statements(aws.kms.Key, "ours-data") if each["Action"] == "kms:*"]
+
+        assert everything["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+
+    def test_lets_auto_scaling_start_nodes_with_encrypted_disks(self, made: PretendAws) -> None:
+        grant = about(made.statements(aws.kms.Key, "ours-data"), "kms:CreateGrant")
+
+        role = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+        assert grant["Condition"]["StringEquals"]["aws:PrincipalArn"] == role
+        assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+
+
+class TestDataLake:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return up(lambda: DataLake("lake", DataLakeSpec(access_log_days=30), kms_key_arn=KEY))
+
+    def test_both_buckets_are_closed(self, made: PretendAws) -> None:
+        blocks = made.inputs(aws.s3.BucketPublicAccessBlock)
+
+        assert set(blocks) == {"lake-data", "lake-access-logs"}
+        assert all(
+            block[flag]
+            for block in blocks.values()
+            for flag in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+        )
+        owners = made.inputs(aws.s3.BucketOwnershipControls).values()
+        assert [each["rule"]["objectOwnership"] for each in owners] == ["BucketOwnerEnforced"] * 2
+
+    @pytest.mark.parametrize("name", ["lake-data", "lake-access-logs"])
+    def test_cleartext_is_refused(self, made: PretendAws, name: str) -> None:
+        deny = made.statements(aws.s3.BucketPolicy, name)[0]
+
+        assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert len(deny["Resource"]) == 2
+
+    def test_data_is_encrypted_with_our_key_and_with_no_other(self, made: PretendAws) -> None:
+        [rule] = made.inputs(aws.s3.BucketServerSideEncryptionConfiguration)["lake-data"]["rules"]
+        denied = {each["Sid"]: each["Condition"] for each in made.statements(aws.s3.BucketPolicy, "lake-data")}
+
+        assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": KEY}
+        assert KEY in denied["NoOtherKey"]["StringNotEquals"].values()
+        assert "AES256" in denied["NoOtherEncryption"]["StringEquals"].values()
+
+    def test_versions_are_kept_for_a_while(self, made: PretendAws) -> None:
+        [rule] = made.inputs(aws.s3.BucketLifecycleConfiguration)["lake-data"]["rules"]
+
+        versioning = made.inputs(aws.s3.BucketVersioning)["lake-data"]
+        assert versioning["versioningConfiguration"] == {"status": "Enabled"}
+        assert rule["noncurrentVersionExpiration"] == {"noncurrentDays": 90}
+        assert rule["abortIncompleteMultipartUpload"] == {"daysAfterInitiation": 7}
+
+    def test_who_read_what_is_logged_by_s3_for_this_bucket_alone(self, made: PretendAws) -> None:
+        write = about(made.statements(aws.s3.BucketPolicy, "lake-access-logs"), "s3:PutObject")
+
+        assert made.only(aws.s3.BucketLogging)["targetBucket"] == "lake-access-logs-id"
+        assert write["Principal"] == {"Service": "logging.s3.amazonaws.com"}
+        assert write["Condition"]["ArnLike"] == {"aws:SourceArn": ["arn:aws:pretend:::lake-data"]}
+
+    def test_data_outlives_the_stack_unless_told_otherwise(self, made: PretendAws) -> None:
+        gone = up(lambda: DataLake("lake", DataLakeSpec(protect=False), kms_key_arn=KEY))
+
+        assert not any(each["forceDestroy"] for each in made.inputs(aws.s3.Bucket).values())
+        assert all(each["forceDestroy"] for each in gone.inputs(aws.s3.Bucket).values())
+
+
+def test_alerts_are_encrypted_and_only_this_accounts_services_publish() -> None:
+    made = up(lambda: Alerts("ops", AlertsSpec(emails=["a@example.com", "b@example.com"]), kms_key_arn=KEY))
+
+    publish = about(made.statements(aws.sns.TopicPolicy, "ops-alerts"), "sns:Publish")
+    assert made.only(aws.sns.Topic)["kmsMasterKeyId"] == KEY
+    assert publish["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    assert "cloudwatch.amazonaws.com" in publish["Principal"]["Service"]
+    subscribed = made.inputs(aws.sns.TopicSubscription).values()
+    assert [each["endpoint"] for each in subscribed] == ["a@example.com", "b@example.com"]
+
+
+def test_a_budget_counts_this_stacks_tags_and_warns_before_and_after() -> None:
+    made = up(lambda: Budget("churn", BudgetSpec(), usd_per_month=1234.5, alerts_topic_arn=TOPIC))
+
+    budget = made.only(aws.budgets.Budget)
+    assert (budget["limitAmount"], budget["timeUnit"]) == ("1234.50", "MONTHLY")
+    assert budget["costFilters"] == [
+        {"name": "TagKeyValue", "values": ["user:owner$team", "user:product$churn", "user:environment$local"]}
+    ]
+    warned = [(each["notificationType"], each["threshold"]) for each in budget["notifications"]]
+    assert warned == [("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100)]
+    assert all(each["subscriberSnsTopicArns"] == [TOPIC] for each in budget["notifications"])
+
+
+class TestCluster:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        def program() -> None:
+            Cluster(
+                "ml",
+                ClusterSpec(admins=[ADMIN]),
+                subnet_ids=["subnet-a", "subnet-b"],
+                kms_key_arn=KEY,
+                developers={f"arn:aws:iam::{ACCOUNT}:role/dev": ["churn"]},
+            )
+
+        return up(program)
+
+    def test_is_reached_from_inside_only_and_by_iam_only(self, made: PretendAws) -> None:
+        cluster = made.only(aws.eks.Cluster)
+
+        assert cluster["vpcConfig"]["endpointPublicAccess"] is False
+        assert cluster["vpcConfig"]["endpointPrivateAccess"] is True
+        assert cluster["accessConfig"] == {
+            "authenticationMode": "API",
+            "bootstrapClusterCreatorAdminPermissions": False,
+        }
+
+    def test_encrypts_secrets_and_logs_with_our_key(self, made: PretendAws) -> None:
+        cluster, group = made.only(aws.eks.Cluster), made.only(aws.cloudwatch.LogGroup)
+
+        assert cluster["encryptionConfig"] == {"provider": {"keyArn": KEY}, "resources": ["secrets"]}
+        assert len(cluster["enabledClusterLogTypes"]) == 5
+        assert (group["name"], group["kmsKeyId"]) == (f"/aws/eks/{cluster['name']}/cluster", KEY)
+
+    def test_administrators_and_developers_have_what_they_need(self, made: PretendAws) -> None:
+        granted = made.inputs(aws.eks.AccessPolicyAssociation)
+
+        assert granted["admin"]["policyArn"].endswith("/AmazonEKSClusterAdminPolicy")
+        assert granted["admin"]["accessScope"] == {"type": "cluster"}
+        assert granted["dev"]["accessScope"] == {"type": "namespace", "namespaces": ["churn"]}
+
+    def test_has_nodes_of_its_own_that_take_any_pod(self, made: PretendAws) -> None:
+        nodes = made.only(aws.eks.NodeGroup)
+
+        assert (nodes["amiType"], nodes.get("taints", [])) == ("AL2023_x86_64_STANDARD", [])
+
+    def test_runs_the_addons_that_its_nodes_need(self, made: PretendAws) -> None:
+        addons = {each["addonName"]: each for each in made.inputs(aws.eks.Addon).values()}
+
+        assert addons.keys() == {
+            "coredns",
+            "eks-node-monitoring-agent",
+            "eks-pod-identity-agent",
+            "kube-proxy",
+            "vpc-cni",
+        }
+        assert json.loads(addons["vpc-cni"]["configurationValues"]) == {"enableNetworkPolicy": "true"}
+
+    def test_the_network_plugin_acts_under_its_own_role_not_the_nodes(self, made: PretendAws) -> None:
+        identity = made.only(aws.eks.PodIdentityAssociation)
+        attached = {
+            each["role"]: each["policyArn"]
+            for each in made.inputs(aws.iam.RolePolicyAttachment).values()
+            if each["policyArn"].endswith("AmazonEKS_CNI_Policy")
+        }
+
+        assert (identity["namespace"], identity["serviceAccount"]) == ("kube-system", "aws-node")
+        assert list(attached) == ["ml-pod-network"]
+
+
+class TestGpuNodeGroup:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return up(lambda: self.group(GpuPool(instance_types=["g6.12xlarge"], max_size=8, disk_gib=500)))
+
+    @staticmethod
+    def group(pool: GpuPool) -> GpuNodeGroup:
+        return GpuNodeGroup("ml-train", pool, pool="train", cluster_name="ml", subnet_ids=["subnet-a"], kms_key_arn=KEY)
+
+    def test_scales_from_zero_to_the_limit(self, made: PretendAws) -> None:
+        scaling = made.only(aws.eks.NodeGroup)["scalingConfig"]
+
+        assert scaling == {"minSize": 0, "maxSize": 8, "desiredSize": 0}
+
+    def test_keeps_other_pods_away_and_can_be_chosen(self, made: PretendAws) -> None:
+        nodes = made.only(aws.eks.NodeGroup)
+
+        assert nodes["taints"] == [{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}]
+        assert nodes["labels"]["slipway/pool"] == "train"
+
+    def test_replaces_nodes_whose_gpu_fails(self, made: PretendAws) -> None:
+        assert made.only(aws.eks.NodeGroup)["nodeRepairConfig"] == {"enabled": True}
+
+    def test_disks_use_our_key(self, made: PretendAws) -> None:
+        [disk] = made.only(aws.ec2.LaunchTemplate)["blockDeviceMappings"]
+
+        assert disk["ebs"]["encrypted"] == "true"
+        assert (disk["ebs"]["kmsKeyId"], disk["ebs"]["volumeType"], disk["ebs"]["volumeSize"]) == (KEY, "gp3", 500)
+
+    def test_pods_cannot_borrow_the_nodes_identity(self, made: PretendAws) -> None:
+        options = made.only(aws.ec2.LaunchTemplate)["metadataOptions"]
+
+        assert (options["httpTokens"], options["httpPutResponseHopLimit"]) == ("required", 1)
+
+    def test_what_auto_scaling_starts_carries_the_bills_tags(self, made: PretendAws) -> None:
+        for tagged in made.only(aws.ec2.LaunchTemplate)["tagSpecifications"]:
+            assert tagged["tags"].items() >= {"owner": "team", "product": "churn", "cost-center": "7"}.items()
+
+    def test_containers_live_on_the_instances_own_disks(self, made: PretendAws) -> None:
+        user_data = b64decode(made.only(aws.ec2.LaunchTemplate)["userData"]).decode()
+
+        assert "kind: NodeConfig" in user_data
+        assert "strategy: RAID0" in user_data
+
+    def test_can_be_bought_on_the_spot_market(self, made: PretendAws) -> None:
+        spot = up(lambda: self.group(GpuPool(instance_types=["g6.xlarge", "g5.xlarge"], max_size=1, spot=True)))
+
+        assert made.only(aws.eks.NodeGroup)["capacityType"] == "ON_DEMAND"
+        assert spot.only(aws.eks.NodeGroup)["capacityType"] == "SPOT"
+
+
+def test_the_device_plugin_comes_from_our_own_registry_and_runs_on_gpu_nodes_only() -> None:
+    made = up(lambda: GpuDevicePlugin("ml", kms_key_arn=KEY))
+
+    repository = made.only(aws.ecr.Repository)
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["encryptionConfigurations"] == [{"encryptionType": "KMS", "kmsKey": KEY}]
+    pod = made.only(kubernetes.apps.v1.DaemonSet)["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["image"].startswith("registry/ml-images:v")
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_a_team_has_a_restricted_namespace_with_a_quota_and_no_open_network() -> None:
+    made = up(lambda: TeamNamespace("churn", TeamSpec(gpus=4)))
+
+    labels = made.only(kubernetes.core.v1.Namespace)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert made.only(kubernetes.core.v1.ResourceQuota)["spec"]["hard"]["requests.nvidia.com/gpu"] == "4"
+    policies = made.inputs(kubernetes.networking.v1.NetworkPolicy)
+    assert policies["churn-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert "ingress" not in policies["churn-allow-aws"]["spec"]
+    assert {each["metadata"]["namespace"] for each in policies.values()} == {"churn"}
+
+
+class TestFeatureStore:
+    SCHEMA = FeatureSchema(
+        "churn", "customer", "seen_at", (Feature("age", "Fractional", "years"), Feature("plan", "String", "tariff"))
+    )
+
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return up(lambda: self.store(FeatureStoreSpec()))
+
+    def store(self, spec: FeatureStoreSpec) -> FeatureStore:
+        return FeatureStore(
+            "churn-local",
+            spec,
+            schema=self.SCHEMA,
+            bucket="lake",
+            bucket_arn=LAKE,
+            prefix="churn/features",
+            kms_key_arn=KEY,
+        )
+
+    def test_follows_the_schema(self, made: PretendAws) -> None:
+        group = made.only(aws.sagemaker.FeatureGroup)
+
+        assert group["featureGroupName"] == "churn-local"
+        assert (group["recordIdentifierFeatureName"], group["eventTimeFeatureName"]) == ("customer", "seen_at")
+        assert {each["featureName"]: each["featureType"] for each in group["featureDefinitions"]} == {
+            "customer": "String",
+            "seen_at": "String",
+            "age": "Fractional",
+            "plan": "String",
+        }
+
+    def test_is_encrypted_online_and_offline(self, made: PretendAws) -> None:
+        group = made.only(aws.sagemaker.FeatureGroup)
+
+        assert group["onlineStoreConfig"] == {"enableOnlineStore": True, "securityConfig": {"kmsKeyId": KEY}}
+        offline = group["offlineStoreConfig"]["s3StorageConfig"]
+        assert offline == {"s3Uri": "s3://lake/churn/features", "kmsKeyId": KEY}
+
+    def test_its_role_writes_nowhere_else(self, made: PretendAws) -> None:
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-features")
+
+        assert about(statements, "s3:PutObject")["Resource"] == [f"{LAKE}/churn/features/*"]
+        assert all(
+            resource in (LAKE, KEY) or "churn" in resource for each in statements for resource in each["Resource"]
+        )
+
+    def test_records_can_expire(self) -> None:
+        made = up(lambda: self.store(FeatureStoreSpec(online_days=7)))
+
+        online = made.only(aws.sagemaker.FeatureGroup)["onlineStoreConfig"]
+        assert online["ttlDuration"] == {"unit": "Days", "value": 7}
+
+
+def test_every_decision_about_a_model_is_told_and_none_is_lost() -> None:
+    made = up(
+        lambda: ModelRegistry("churn", RegistrySpec(description="who leaves"), kms_key_arn=KEY, alerts_topic_arn=TOPIC)
+    )
+
+    pattern = json.loads(made.only(aws.cloudwatch.EventRule)["eventPattern"])
+    target = made.only(aws.cloudwatch.EventTarget)
+    assert pattern["detail"] == {
+        "ModelPackageGroupName": ["churn"],
+        "ModelApprovalStatus": ["Approved", "Rejected"],
+    }
+    assert (target["arn"], target["deadLetterConfig"]) == (TOPIC, {"arn": "arn:aws:pretend:::churn-decisions-lost"})
+    assert made.only(aws.sqs.Queue)["kmsMasterKeyId"] == KEY
+    assert made.only(aws.cloudwatch.MetricAlarm)["alarmActions"] == [TOPIC]
+
+
+class TestModelRole:
+    @pytest.fixture(scope="class")
+    def statements(self) -> list[Statement]:
+        def program() -> None:
+            ModelRole(
+                "churn",
+                bucket_arn=LAKE,
+                prefix="churn",
+                image_repository_arn="arn:aws:ecr:us-east-1:1:repository/images",
+                vpc_id="vpc-1",
+                kms_key_arn=KEY,
+            )
+
+        return up(program).statements(aws.iam.RolePolicy, "churn-model")
+
+    def test_reads_and_writes_its_own_prefix_only(self, statements: list[Statement]) -> None:
+        assert about(statements, "s3:GetObject")["Resource"] == [f"{LAKE}/churn/*"]
+        assert about(statements, "s3:ListBucket")["Condition"] == {"StringLike": {"s3:prefix": "churn/*"}}
+
+    def test_names_a_resource_wherever_aws_lets_it(self, statements: list[Statement]) -> None:
+        everywhere = {action for each in statements if "*" in each["Resource"] for action in each["Action"]}
+
+        assert {action for action in everywhere if not action.startswith("ec2:Describe")} == {
+            "ecr:GetAuthorizationToken",
+            "cloudwatch:PutMetricData",
+        }
+
+    def test_opens_interfaces_in_our_network_only(self, statements: list[Statement]) -> None:
+        condition = about(statements, "ec2:CreateNetworkInterface")["Condition"]
+
+        assert condition == {"ArnEquals": {"ec2:Vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/vpc-1"}}
+
+
+class TestEndpoint:
+    SPEC = EndpointSpec(instance_type="ml.m5.large", min_instances=2, max_instances=6, capture_percent=30)
+
+    @staticmethod
+    def serve(spec: EndpointSpec, package: str = PACKAGE, name: str = "churn-local") -> PretendAws:
+        def program() -> None:
+            Endpoint(
+                name,
+                spec,
+                model_package_arn=package,
+                role_arn="arn:role",
+                captures_uri="s3://lake/churn/captures",
+                subnet_ids=["subnet-a"],
+                security_group_id="sg-1",
+                kms_key_arn=KEY,
+                alerts_topic_arn=TOPIC,
+            )
+
+        return up(program)
+
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return self.serve(self.SPEC)
+
+    def test_the_model_is_the_registered_one_isolated_in_our_network(self, made: PretendAws) -> None:
+        model = made.only(aws.sagemaker.Model)
+
+        assert model["primaryContainer"] == {"modelPackageName": PACKAGE}
+        assert model["enableNetworkIsolation"] is True
+        assert model["vpcConfig"] == {"subnets": ["subnet-a"], "securityGroupIds": ["sg-1"]}
+
+    def test_keeps_a_sample_of_its_traffic_in_words_that_monitors_read(self, made: PretendAws) -> None:
+        capture = made.only(aws.sagemaker.EndpointConfiguration)["dataCaptureConfig"]
+
+        assert (capture["initialSamplingPercentage"], capture["kmsKeyId"]) == (30, KEY)
+        assert [each["captureMode"] for each in capture["captureOptions"]] == ["Input", "Output"]
+        assert capture["captureContentTypeHeader"]["csvContentTypes"] == ["text/csv"]
+
+    def test_a_configuration_is_named_by_its_content(self, made: PretendAws) -> None:
+        def name(made: PretendAws) -> str:
+            return str(made.only(aws.sagemaker.EndpointConfiguration)["name"])
+
+        bigger = self.SPEC.model_copy(update={"instance_type": "ml.m5.xlarge"})
+        later = self.SPEC.model_copy(update={"max_instances": 9})
+        assert name(made) == name(self.serve(self.SPEC)) == name(self.serve(later))
+        assert name(made) != name(self.serve(bigger))
+        assert name(made).startswith("churn-local-")
+        assert len(name(self.serve(self.SPEC, name="c" * 63))) <= 63
+
+    def test_a_bad_change_is_taken_back(self, made: PretendAws) -> None:
+        deployment = made.only(aws.sagemaker.Endpoint)["deploymentConfig"]
+        alarms = made.inputs(aws.cloudwatch.MetricAlarm)
+
+        watching = [each["alarmName"] for each in deployment["autoRollbackConfiguration"]["alarms"]]
+        assert watching == ["churn-local-errors", "churn-local-latency"] == list(alarms)
+        assert all(
+            each["dimensions"] == {"EndpointName": "churn-local", "VariantName": "live"} for each in alarms.values()
+        )
+        assert all(each["treatMissingData"] == "notBreaching" for each in alarms.values())
+
+    def test_latency_is_compared_in_microseconds(self, made: PretendAws) -> None:
+        alarm = made.inputs(aws.cloudwatch.MetricAlarm)["churn-local-latency"]
+
+        assert (alarm["metricName"], alarm["threshold"], alarm["extendedStatistic"]) == (
+            "ModelLatency",
+            1_000_000,
+            "p99",
+        )
+
+    @pytest.mark.parametrize(
+        "rollout, routing",
+        [
+            (
+                Rollout(kind="canary", step_percent=25, bake_minutes=10),
+                {
+                    "type": "CANARY",
+                    "canarySize": {"type": "CAPACITY_PERCENT", "value": 25},
+                    "waitIntervalInSeconds": 600,
+                },
+            ),
+            (
+                Rollout(kind="linear", step_percent=50, bake_minutes=5),
+                {
+                    "type": "LINEAR",
+                    "linearStepSize": {"type": "CAPACITY_PERCENT", "value": 50},
+                    "waitIntervalInSeconds": 300,
+                },
+            ),
+            (Rollout(kind="all-at-once", bake_minutes=0), {"type": "ALL_AT_ONCE", "waitIntervalInSeconds": 0}),
+        ],
+        ids=lambda value: value.kind if isinstance(value, Rollout) else "",
+    )
+    def test_takes_over_as_asked(self, rollout: Rollout, routing: dict[str, Any]) -> None:
+        made = self.serve(self.SPEC.model_copy(update={"rollout": rollout}))
+
+        policy = made.only(aws.sagemaker.Endpoint)["deploymentConfig"]["blueGreenUpdatePolicy"]
+        assert policy["trafficRoutingConfiguration"] == routing
+
+    def test_grows_with_its_traffic(self, made: PretendAws) -> None:
+        target, policy = made.only(aws.appautoscaling.Target), made.only(aws.appautoscaling.Policy)
+
+        assert (target["minCapacity"], target["maxCapacity"]) == (2, 6)
+        assert target["resourceId"] == "endpoint/churn-local/variant/live"
+        assert policy["targetTrackingScalingPolicyConfiguration"]["targetValue"] == 600
+
+    def test_its_log_is_encrypted(self, made: PretendAws) -> None:
+        group = made.only(aws.cloudwatch.LogGroup)
+
+        assert (group["name"], group["kmsKeyId"]) == ("/aws/sagemaker/Endpoints/churn-local", KEY)
+
+
+class TestDriftMonitor:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        def program() -> None:
+            DriftMonitor(
+                "churn-local",
+                DriftSpec(schedule="rate(15 minutes)"),
+                endpoint_name="churn-local",
+                model_package_arn=PACKAGE,
+                bucket="lake",
+                bucket_arn=LAKE,
+                prefix="churn",
+                kms_key_arn=KEY,
+                alerts_topic_arn=TOPIC,
+            )
+
+        return up(program)
+
+    def test_runs_on_schedule_with_what_the_function_expects(self, made: PretendAws) -> None:
+        schedule = made.only(aws.scheduler.Schedule)
+
+        assert schedule["scheduleExpression"] == "rate(15 minutes)"
+        assert json.loads(schedule["target"]["input"]) == {
+            "endpoint": "churn-local",
+            "variant": "live",
+            "captures": "s3://lake/churn/captures/",
+            "reports": "s3://lake/churn/monitors/drift/",
+            "model_package_arn": PACKAGE,
+        }
+
+    def test_raises_an_alarm_when_drift_lasts(self, made: PretendAws) -> None:
+        alarm = made.inputs(aws.cloudwatch.MetricAlarm)["churn-local-drift"]
+
+        assert (alarm["namespace"], alarm["metricName"]) == ("Slipway/Drift", "drifted_features")
+        assert alarm["dimensions"] == {"endpoint": "churn-local"}
+        assert (alarm["period"], alarm["datapointsToAlarm"], alarm["evaluationPeriods"]) == (900, 2, 3)
+        assert alarm["alarmActions"] == [TOPIC]
+
+    def test_someone_hears_when_nobody_watches(self, made: PretendAws) -> None:
+        alarms = made.inputs(aws.cloudwatch.MetricAlarm)
+
+        assert alarms["churn-local-drift-broken"]["dimensions"] == {"FunctionName": "churn-local-drift"}
+        assert alarms["churn-local-drift-lost"]["metricName"] == "ApproximateNumberOfMessagesVisible"
+
+    def test_failed_calls_are_kept(self, made: PretendAws) -> None:
+        queue = "arn:aws:pretend:::churn-local-drift-lost"
+
+        assert made.only(aws.lambda_.Function)["deadLetterConfig"] == {"targetArn": queue}
+        assert made.only(aws.scheduler.Schedule)["target"]["deadLetterConfig"] == {"arn": queue}
+
+    def test_reads_captures_and_models_writes_reports_and_nothing_else(self, made: PretendAws) -> None:
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-drift")
+
+        assert about(statements, "s3:GetObject")["Resource"] == [f"{LAKE}/churn/captures/*", f"{LAKE}/churn/models/*"]
+        assert about(statements, "s3:PutObject")["Resource"] == [f"{LAKE}/churn/monitors/drift/*"]
+        assert about(statements, "sagemaker:DescribeModelPackage")["Resource"] == [PACKAGE]
+        assert not any("*" in each["Resource"] for each in statements)
+
+    def test_the_scheduler_may_call_this_function_only(self, made: PretendAws) -> None:
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-drift-schedule")
+
+        assert about(statements, "lambda:InvokeFunction")["Resource"] == ["arn:aws:pretend:::churn-local-drift"]
+
+    def test_its_log_group_is_encrypted_and_there_first(self, made: PretendAws) -> None:
+        group, function = made.only(aws.cloudwatch.LogGroup), made.only(aws.lambda_.Function)
+
+        assert (group["name"], group["kmsKeyId"]) == (f"/aws/lambda/{function['name']}", KEY)
+
+    def test_ships_python_files_under_the_paths_they_are_imported_by(self) -> None:
+        shipped = source("functions/employment").assets
+
+        assert {"functions/__init__.py", "functions/features.py", "functions/employment/features.py"} <= set(shipped)
+        assert all(name.endswith(".py") for name in shipped)
+
+
+@pytest.mark.parametrize(
+    "role, service",
+    [
+        ("churn-local-drift", "lambda.amazonaws.com"),
+        ("churn-local-drift-schedule", "scheduler.amazonaws.com"),
+    ],
+)
+def test_services_take_a_role_for_this_account_only(role: str, service: str) -> None:
+    made = up(
+        lambda: DriftMonitor(
+            "churn-local",
+            DriftSpec(),
+            endpoint_name="churn-local",
+            model_package_arn=PACKAGE,
+            bucket="lake",
+            bucket_arn=LAKE,
+            prefix="churn",
+            kms_key_arn=KEY,
+            alerts_topic_arn=TOPIC,
+        )
+    )
+
+    [trust] = made.statements(aws.iam.Role, role, "assumeRolePolicy")
+    assert trust["Principal"] == {"Service": service}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: GpuPool(instance_types=["g6.xlarge"], max_sise=8), "max_sise"),
+        (lambda: GpuPool(instance_types=["g5g.xlarge"], max_size=1), "no x86 instance with NVIDIA GPUs"),
+        (lambda: GpuPool(instance_types=["g6"], max_size=1), "no x86 instance with NVIDIA GPUs"),
+        (lambda: NodePool(instance_types=["m7i.large"], min_size=3, max_size=2), "min_size 3 is above max_size 2"),
+        (lambda: NetworkSpec(cidr="8.8.0.0/16", zones=["a", "b"]), "set a private network"),
+        (lambda: NetworkSpec(cidr="10.0.0.0/16", zones=["a", "a"]), "each zone counts once"),
+        (lambda: EndpointSpec(instance_type="ml.m5.large", max_instances=2), "needs two instances"),
+        (lambda: EndpointSpec(instance_type="m5.large", max_instances=2), "no SageMaker instance type"),
+        (lambda: Rollout(kind="linear", step_percent=10, bake_minutes=60), "this rollout takes 600 minutes"),
+        (lambda: Rollout(step_percent=60), "less than or equal to 50"),
+        (lambda: DriftSpec(schedule="rate(1 minute)"), "from 5 minutes to a day"),
+        (lambda: DriftSpec(schedule="cron(0 * * * ? *)"), "from 5 minutes to a day"),
+        (lambda: BudgetSpec(spent_percents=[10, 20, 30, 40, 50]), "at most 4 items"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_before(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make()
+
+
+def test_no_component_names_an_environment() -> None:
+    """Two stacks of the same settings differ in names only."""
+
+    def lake(stack: str) -> list[Any]:
+        made = up(lambda: DataLake(pulumi.get_stack(), DataLakeSpec(), kms_key_arn=KEY), stack=stack)
+        return [json.loads(json.dumps(each.inputs).replace(stack, "STACK")) for each in made.resources]
+
+    assert lake("churn-local") == lake("churn-prod")
