@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.rehearsal.emulator import process
 from tests.served_models import BUCKET, ECHO, ROLE, Serving, wait_until
 
 V1, V2 = ECHO.format(name="v1"), ECHO.format(name="v2")
@@ -46,9 +48,9 @@ def canary(percent=50, wait=50, alarms=()):
 def processes_of(endpoint):
     """The model servers of an endpoint; its name is in the path of what they serve."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"/{endpoint}-" in part for part in process.info["cmdline"] or ()):
-            found.append(process)
+    for running in psutil.process_iter(["cmdline"]):
+        if any(f"/{endpoint}-" in part for part in running.info["cmdline"] or ()):
+            found.append(running)
     return found
 
 
@@ -240,8 +242,8 @@ def test_a_deleted_endpoint_leaves_no_process_behind(aws):
 
 def test_a_model_server_that_is_killed_is_started_again(aws):
     endpoint = aws.serve(aws.config(aws.model(V1)))
-    [process] = processes_of(endpoint)
-    process.kill()
+    [server] = processes_of(endpoint)
+    server.kill()
 
     def answers_again():
         try:
@@ -396,3 +398,90 @@ def test_a_parameter_that_is_not_rehearsed_is_refused_by_name(aws, parameter):
     endpoint = aws.serve(aws.config(aws.model(V1)))
     with pytest.raises(ClientError, match=f"{parameter} is not rehearsed"):
         aws.ask(endpoint, **{parameter: "a"})
+
+
+def test_a_new_version_that_fails_its_requests_sets_off_the_alarm_that_takes_it_back(aws):
+    old = aws.config(aws.model(V1))
+    endpoint, cloudwatch = aws.serve(old), aws.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=f"{endpoint}-errors",
+        Namespace="AWS/SageMaker",
+        MetricName="Invocation5XXErrors",
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "all"}],
+        Statistic="Sum",
+        Period=10,
+        EvaluationPeriods=1,
+        Threshold=3,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    failing = aws.config(
+        aws.model("def model_fn(d): pass\n\ndef predict_fn(data, model):\n    raise ValueError('x')\n")
+    )
+    deployment = canary(wait=3000, alarms=[f"{endpoint}-errors"])
+    aws.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=failing, DeploymentConfig=deployment)
+
+    def rolled_back():
+        with suppress(aws.runtime.exceptions.ModelError):
+            aws.ask(endpoint, ContentType="text/csv")
+        return aws.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+
+    wait_until(rolled_back, "it is rolled back")
+    after = aws.sagemaker.describe_endpoint(EndpointName=endpoint)
+    assert after["EndpointConfigName"] == old
+    assert f"{endpoint}-errors" in after["FailureReason"]
+    assert set(aws.ask_many(endpoint, 10)) == {b"v1"}
+
+
+def test_an_alarm_that_does_not_exist_cannot_watch_a_rollout(aws):
+    endpoint = aws.serve(aws.config(aws.model(V1)))
+    with pytest.raises(ClientError, match="Alarm nobody of AutoRollbackConfiguration does not exist"):
+        aws.sagemaker.update_endpoint(
+            EndpointName=endpoint,
+            EndpointConfigName=aws.config(aws.model(V2)),
+            DeploymentConfig=canary(alarms=["nobody"]),
+        )
+    assert aws.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+
+
+def test_a_model_kept_from_the_network_does_not_reach_aws(aws):
+    program = "import boto3\n\ndef model_fn(d):\n    boto3.client('sts').get_caller_identity()\n"
+    url = aws.sagemaker.describe_model(ModelName=aws.model(program))["PrimaryContainer"]["ModelDataUrl"]
+    name = aws.name("model")
+    container = {"Image": "sklearn:1", "ModelDataUrl": url}
+    aws.sagemaker.create_model(
+        ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container, EnableNetworkIsolation=True
+    )
+    described = aws.settled(aws.create(aws.config(name)))
+    assert (described["EndpointStatus"], "credentials" in described["FailureReason"]) == ("Failed", True)
+
+
+def test_no_model_server_outlives_a_reset_or_the_emulator(tmp_path):
+    emulator = process.start(tmp_path)
+    try:
+        aws = Serving(emulator.endpoint)
+        endpoint = aws.serve(aws.config(aws.model(V1)))
+        assert processes_of(endpoint)
+        urllib.request.urlopen(urllib.request.Request(f"{emulator.endpoint}/moto-api/reset", b"")).close()
+        wait_until(lambda: not processes_of(endpoint), "its process has ended")
+
+        aws = Serving(emulator.endpoint)
+        endpoint = aws.serve(aws.config(aws.model(V1)))
+        psutil.Process(emulator.pid).kill()
+        wait_until(lambda: not processes_of(endpoint), "its process has ended")
+    finally:
+        process.stop(tmp_path)
+
+
+def test_a_request_under_way_is_answered_before_its_version_ends(aws):
+    slow = "import time\n\ndef model_fn(d): pass\n\ndef transform_fn(m, body, c, a):\n    time.sleep(2)\n    return 'slow'\n"
+    endpoint = aws.serve(aws.config(aws.model(slow)))
+    answers = []
+    user = threading.Thread(target=lambda: answers.append(aws.ask(endpoint)))
+    user.start()
+    time.sleep(0.3)  # the request is on its way, and takes longer than the new version needs to load
+    aws.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=aws.config(aws.model(V2)))
+    wait_until(lambda: aws.ask(endpoint) == b"v2", "the new version answers")
+    assert answers == []
+    user.join()
+    assert answers == [b"slow"]

@@ -1,6 +1,7 @@
 """SageMaker endpoints: their life from Creating to deleted, rollouts with canaries and rollback, and invocations."""
 
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -35,8 +36,8 @@ from infra.rehearsal.emulator.serving import (
 Json = dict[str, Any]
 
 NAMESPACE = "AWS/SageMaker"
-RETAINED = ("DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig")
-"""What RetainAllVariantProperties keeps, and ExcludeRetainedVariantProperties may name."""
+RETAINED = ("DesiredInstanceCount", "DesiredWeight")
+"""What RetainAllVariantProperties keeps; of DataCaptureConfig, the API reference says that it is not supported."""
 BODY_BYTES: int = (
     botocore.session.get_session().get_service_model("sagemaker-runtime").shape_for("BodyBlob").metadata["max"]
 )
@@ -249,7 +250,11 @@ def container_of(backend: SageMakerModelBackend, model_name: str) -> Container:
     if not archive or source.get("CompressionType", "Gzip") != "Gzip":
         raise LoadError(f"model {model_name} names no model archive (tar.gz); set its ModelDataUrl")
     return Container(
-        definition.get("Image", "none"), archive, definition.get("Environment", {}), model.execution_role_arn
+        definition.get("Image", "none"),
+        archive,
+        definition.get("Environment", {}),
+        model.execution_role_arn,
+        model.enable_network_isolation,
     )
 
 
@@ -260,6 +265,7 @@ class Endpoints:
         self._aws, self._captures = aws, captures
         self._folder = work / "endpoints"
         self._rollout_second = rollout_second
+        shutil.rmtree(self._folder, ignore_errors=True)  # what an emulator that was killed left behind
         self._lock = threading.Lock()
 
     def create(self, backend: SageMakerModelBackend, params: Mapping[str, Any]) -> Endpoint:
@@ -366,8 +372,7 @@ class Endpoints:
             if before and "DesiredInstanceCount" in retained:
                 variant.instances = before.instances
             variants[variant.name] = variant
-        capture = live.capture if live and "DataCaptureConfig" in retained else config.data_capture_config
-        return Fleet(config_name, capture or {}, variants)
+        return Fleet(config_name, config.data_capture_config, variants)
 
     def _variant(self, endpoint: Endpoint, definition: Mapping[str, Any]) -> Variant:
         backend, name = endpoint.backend, definition["VariantName"]

@@ -5,11 +5,12 @@ moto that they rely on.
 """
 
 import functools
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,30 @@ HOME_REGION = "us-east-1"
 """Whose S3 client writes; the emulator's buckets can be written to from any region."""
 
 
+ROLLOUT_SECOND = "SLIPWAY_ROLLOUT_SECOND"
+
+
+def _rollout_second() -> float:
+    text = os.environ.get(ROLLOUT_SECOND, "0.02")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"{ROLLOUT_SECOND} is {text!r}; set how many seconds a rollout's second takes: 0.02 or 1"
+        ) from None
+
+
 @dataclass(frozen=True)
 class LiveSettings:
     """What the live parts need to know of the emulator they run in."""
 
     endpoint: str
     work: Path
-    rollout_second: float = 0.02
-    """Real seconds that one second of a rollout's waiting takes: a bake of 5 minutes is over in 6 s."""
+    rollout_second: float = field(default_factory=_rollout_second)
+    """Real seconds that one second of a rollout's waiting takes: with 0.02 a bake of 5 minutes is over in 6 s.
+
+    Alarms are evaluated in real time, so that one over minutes only speaks up in time with 1.
+    """
 
 
 class Live:

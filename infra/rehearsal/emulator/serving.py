@@ -65,17 +65,21 @@ class Aws:
                 )
             return self._clients[place]
 
-    def environment(self, region: str, role: str) -> dict[str, str]:
-        """What a process is told that runs as `role`."""
+    def environment(self, region: str, role: str | None) -> dict[str, str]:
+        """What a process is told that runs as `role`; without one it has no way to AWS, the user's own included."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME", "TMPDIR") if name in os.environ}
-        return {
+        alone = {
             **kept,
-            "AWS_ACCESS_KEY_ID": calls.key_of(role),
-            "AWS_SECRET_ACCESS_KEY": "rehearsal",
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
+        if role is None:
+            return alone
+        return {**alone, "AWS_ACCESS_KEY_ID": calls.key_of(role), "AWS_SECRET_ACCESS_KEY": "rehearsal"}
 
 
 class Log:
@@ -128,6 +132,8 @@ class Container:
     environment: Mapping[str, str]
     role: str
     """The ARN of the model's execution role."""
+    isolated: bool
+    """Whether it is kept from the network, and with it from AWS."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,7 @@ class ModelServer:
 
     def _environment(self, model: Path) -> dict[str, str]:
         return {
-            **self._aws.environment(self._region, self.container.role),
+            **self._aws.environment(self._region, None if self.container.isolated else self.container.role),
             "PYTHONUNBUFFERED": "1",
             "PYTHONUTF8": "1",
             "SAGEMAKER_REGION": self._region,
