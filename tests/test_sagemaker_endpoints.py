@@ -4,6 +4,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -473,15 +474,31 @@ def test_no_model_server_outlives_a_reset_or_the_emulator(tmp_path):
         process.stop(tmp_path)
 
 
-def test_a_request_under_way_is_answered_before_its_version_ends(aws):
-    slow = "import time\n\ndef model_fn(d): pass\n\ndef transform_fn(m, body, c, a):\n    time.sleep(2)\n    return 'slow'\n"
-    endpoint = aws.serve(aws.config(aws.model(slow)))
+WAITS = """
+import os, pathlib, time
+
+def model_fn(model_dir):
+    return pathlib.Path(os.environ["FOLDER"])
+
+def transform_fn(folder, body, content_type, accept):
+    (folder / "asked").touch()
+    while not (folder / "answer").exists():
+        time.sleep(0.01)
+    return "late"
+"""
+
+
+def test_a_request_under_way_is_answered_before_its_version_ends(aws, tmp_path):
+    endpoint = aws.serve(aws.config(aws.model(WAITS, FOLDER=str(tmp_path))))
     answers = []
     user = threading.Thread(target=lambda: answers.append(aws.ask(endpoint)))
     user.start()
-    time.sleep(0.3)  # the request is on its way, and takes longer than the new version needs to load
-    aws.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=aws.config(aws.model(V2)))
-    wait_until(lambda: aws.ask(endpoint) == b"v2", "the new version answers")
-    assert answers == []
+    wait_until((tmp_path / "asked").exists, "the request is on its way")
+    new = aws.config(aws.model(V2))
+    aws.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=new)
+    described = partial(aws.sagemaker.describe_endpoint, EndpointName=endpoint)
+    wait_until(lambda: described()["EndpointConfigName"] == new, "the new version is live")
+    assert (aws.ask(endpoint), answers) == (b"v2", [])
+    (tmp_path / "answer").touch()
     user.join()
-    assert answers == [b"slow"]
+    assert answers == [b"late"]
