@@ -17,17 +17,16 @@ from components.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 NAMESPACE = "Slipway/Drift"
-SECONDS = {"minute": 60, "minutes": 60, "hour": 3600, "hours": 3600, "day": 86400}
+SECONDS = {"minutes": 60, "hour": 3600}
 
 
 def seconds(schedule: str) -> int:
-    """The time between two runs of a schedule. Raises ValueError for one that is no rate from 5 minutes to a day."""
-    found = re.fullmatch(r"rate\((\d+) (minute|minutes|hour|hours|day)\)", schedule)
+    """The time between two runs. Raises ValueError for a schedule that is no rate from 5 minutes to an hour."""
+    found = re.fullmatch(r"rate\((\d+) (minutes|hour)\)", schedule)
     interval = int(found[1]) * SECONDS[found[2]] if found else 0
-    if not 300 <= interval <= 86400:
-        raise ValueError(
-            "no rate from 5 minutes to a day: set one such as rate(15 minutes), rate(1 hour) or rate(1 day)"
-        )
+    # A measurement looks back over the last hour: less often, and some requests are never looked at.
+    if not 300 <= interval <= 3600:
+        raise ValueError("no rate from 5 minutes to an hour: set one such as rate(15 minutes) or rate(1 hour)")
     return interval
 
 

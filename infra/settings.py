@@ -182,7 +182,8 @@ def _keys(model: type[Stack], path: Sequence[int | str]) -> list[str]:
     for step in path:
         branch = here.get("properties", {}).get(step) if isinstance(step, str) else here.get("items")
         if branch is None:
-            branch = here.get("additionalProperties") or next(iter(here.get("patternProperties", {}).values()), {})
+            by_pattern: dict[str, Any] = here.get("patternProperties", {})
+            branch = here.get("additionalProperties") or next(iter(by_pattern.values()), None) or {}
         for option in (branch, *branch.get("anyOf", ())):
             if "$ref" in option:
                 branch = schema["$defs"][option["$ref"].rpartition("/")[2]]

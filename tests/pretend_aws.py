@@ -64,8 +64,9 @@ class PretendAws(pulumi.runtime.Mocks):
         raise AssertionError(f"asks AWS while it is built: {args.token}")
 
     def inputs(self, kind: type[pulumi.Resource]) -> dict[str, dict[str, Any]]:
-        """The inputs of all resources of this kind, by name."""
-        return {each.name: each.inputs for each in self.resources if each.typ == kind.pulumi_type}
+        """The inputs of all resources of this kind, by name (the order of creation is chance)."""
+        found = [each for each in self.resources if each.typ == kind.pulumi_type]
+        return {each.name: each.inputs for each in sorted(found, key=lambda each: each.name)}
 
     def only(self, kind: type[pulumi.Resource]) -> dict[str, Any]:
         """The inputs of the one resource of this kind."""
