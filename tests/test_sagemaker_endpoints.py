@@ -88,7 +88,7 @@ def test_a_program_of_model_fn_alone_reads_and_writes_csv_and_json(aws):
     assert (
         aws.ask(endpoint, b"1,2\n3,4", ContentType="text/csv", Accept="application/json") == b"[[2.0, 4.0], [6.0, 8.0]]"
     )
-    assert aws.ask(endpoint, b"[1, 2]", ContentType="application/json", Accept="text/csv") == b"2\n4\n"
+    assert aws.ask(endpoint, b"[1, 2]", ContentType="application/json", Accept="text/csv") == b"2.0\n4.0\n"
 
 
 def test_a_program_sees_its_files_its_environment_and_the_name_of_its_role(aws):
@@ -314,21 +314,32 @@ def test_a_model_package_is_served_with_its_own_archive_and_the_models_variables
 
 
 FAULTY = """
-class Unwell(Exception):
-    status_code = 422
+from werkzeug.exceptions import UnprocessableEntity
+
+class BaseInferenceToolkitError(Exception):
+    status_code = 409
 
 def model_fn(model_dir): pass
 
 def transform_fn(model, body, content_type, accept):
     if body == "client":
-        raise Unwell("age is missing")
+        raise UnprocessableEntity("age is missing")
+    if body == "toolkit":
+        raise BaseInferenceToolkitError("too much")
     if body == "server":
-        raise RuntimeError("out of memory")
+        raise ValueError("out of memory")
     return "fine"
 """
 
 
-@pytest.mark.parametrize("body, status, said", [(b"client", 422, "age is missing"), (b"server", 500, "out of memory")])
+@pytest.mark.parametrize(
+    "body, status, said",
+    [
+        (b"client", 422, "422 Unprocessable Entity: age is missing"),
+        (b"toolkit", 409, "too much"),
+        (b"server", 500, "out of memory"),
+    ],
+)
 def test_a_models_error_is_a_model_error_with_its_status_and_words(aws, body, status, said):
     endpoint = aws.serve(aws.config(aws.model(FAULTY)))
     with pytest.raises(aws.runtime.exceptions.ModelError) as caught:
@@ -364,6 +375,14 @@ def test_every_request_is_measured(aws):
     assert total("InvocationModelErrors") == 3
     assert 100 < total("ModelLatency", "Average") < 5e6  # microseconds
     assert 0 < total("OverheadLatency", "Average") < 5e6
+
+
+def test_a_content_type_that_the_defaults_do_not_read_or_write_is_refused(aws):
+    endpoint = aws.serve(aws.config(aws.model(DOUBLE)))
+    for status, types in ((415, {"ContentType": "application/pdf"}), (406, {"Accept": "image/png"})):
+        with pytest.raises(aws.runtime.exceptions.ModelError) as caught:
+            aws.ask(endpoint, b"1", **{"ContentType": "text/csv", **types})
+        assert caught.value.response["OriginalStatusCode"] == status
 
 
 def test_what_a_model_prints_is_in_the_endpoints_log_group(aws):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from infra.rehearsal.emulator import children
 
@@ -28,11 +28,28 @@ JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 
 
 class Refused(Exception):
-    """A request the model does not take; any exception of `inference.py` with a `status_code` has the same effect."""
+    """A content type that the containers' defaults do not read or write."""
 
-    def __init__(self, status_code: int, text: str) -> None:
+    def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
-        self.status_code = status_code
+        self.status = status
+
+
+STATUS: Final = {"Refused": "status", "BaseInferenceToolkitError": "status_code", "HTTPException": "code"}
+"""The exceptions that the containers answer with a status of their own, and the attribute that holds it.
+
+The second is sagemaker-inference's, the third werkzeug's, on which the scikit-learn container is built. By name:
+neither library need be here. Every other exception of a program is a 500, in AWS as well.
+"""
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of the answer to a request that ended with this exception."""
+    for kind in type(error).__mro__:
+        status = getattr(error, STATUS.get(kind.__name__, ""), None)
+        if isinstance(status, int):
+            return status
+    return 500
 
 
 def base_type(content_type: str) -> str:
@@ -62,13 +79,15 @@ def load_program(model_dir: Path) -> ModuleType:
 def load_transform(model_dir: Path) -> Callable[[bytes, str, str], Any]:
     """Load the model and return what answers a request: (body, content type, accept) → body, or (body, content type).
 
-    Raises AttributeError where the program has no `model_fn`.
+    Raises AttributeError where the program has no `model_fn`, or both `transform_fn` and what that stands for.
     """
     program = load_program(model_dir)
     if not hasattr(program, "model_fn"):
         raise AttributeError(f"{program.__file__} defines no model_fn(model_dir)")
     model = program.model_fn(str(model_dir))
     if hasattr(program, "transform_fn"):
+        if any(hasattr(program, name) for name in ("input_fn", "predict_fn", "output_fn")):
+            raise AttributeError(f"{program.__file__} defines transform_fn and one of the functions it stands for")
         return lambda body, content_type, accept: program.transform_fn(
             model, _text(body, content_type), content_type, accept
         )
@@ -95,9 +114,9 @@ def default_input(body: str | bytes, content_type: str) -> Any:
 
     match base_type(content_type), body:
         case "application/json", str(text):
-            return numpy.array(json.loads(text))
+            return numpy.array(json.loads(text)).astype(numpy.float32)
         case "text/csv", str(text):
-            return numpy.genfromtxt(io.StringIO(text), delimiter=",")
+            return numpy.genfromtxt(io.StringIO(text), delimiter=",").astype(numpy.float32)
         case "application/x-npy", bytes(raw):
             return numpy.load(io.BytesIO(raw), allow_pickle=False)
     raise Refused(415, f"content type {content_type!r} is not supported; send {JSON}, {CSV} or {NPY}")
@@ -148,8 +167,7 @@ class Server(ThreadingHTTPServer):
             return 200, data.encode() if isinstance(data, str) else data, answer_type
         except Exception as error:
             traceback.print_exc()
-            status = getattr(error, "status_code", 500)
-            return (status if isinstance(status, int) else 500), (str(error) or repr(error)).encode(), "text/plain"
+            return status_of(error), (str(error) or repr(error)).encode(), "text/plain"
 
 
 class Handler(BaseHTTPRequestHandler):
