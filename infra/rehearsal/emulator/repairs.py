@@ -1,15 +1,21 @@
 """What moto gets wrong and the platform's stacks need right. Each goes when moto's next version has it."""
 
+import copy
 import json
 from collections.abc import Callable
+from typing import Any
 
+from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 
 _may_log: Callable[[FakeBucket, str | None], bool] = FakeBucket._log_permissions_enabled_policy
 
+_permitted: Callable[[FakeBucket, str, str], Any] = FakeBucket.get_permission
+
 
 def install() -> None:
     """Replace the faulty methods."""
+    FakeBucket.get_permission = _permission  # type: ignore[method-assign]  # that is what is replaced
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[method-assign]  # that is what is replaced
         _may_log_by_policy
     )
@@ -27,3 +33,22 @@ def _may_log_by_policy(target_bucket: FakeBucket, target_prefix: str | None) -> 
         return _may_log(target_bucket, target_prefix)
     finally:
         target_bucket.policy = whole
+
+
+def _permission(bucket: FakeBucket, action: str, resource: str) -> Any:
+    """What a bucket's policy says of a request. moto 5.2.5 reads no conditions, and so refuses every request to a bucket
+    whose policy refuses some. Here a refusal under a condition refuses nothing; one without is enforced."""
+    whole = bucket.policy
+    if not whole:
+        return _permitted(bucket, action, resource)
+    document = json.loads(whole)
+    statements = [each for each in document["Statement"] if not _is_conditional_refusal(each)]
+    if not statements:
+        return PermissionResult.NEUTRAL
+    view = copy.copy(bucket)
+    view.policy = json.dumps({**document, "Statement": statements}).encode()
+    return _permitted(view, action, resource)
+
+
+def _is_conditional_refusal(statement: dict[str, Any]) -> bool:
+    return statement["Effect"] == "Deny" and bool(statement.get("Condition"))
