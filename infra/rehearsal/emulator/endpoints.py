@@ -29,6 +29,7 @@ from infra.rehearsal.emulator.serving import (
     Log,
     ModelFailure,
     ModelServer,
+    NothingServes,
     Traffic,
     Variant,
 )
@@ -63,6 +64,10 @@ class ModelError(ServiceException):
         self.OriginalStatusCode = status
         self.OriginalMessage = said
         self.LogStreamArn = log_stream_arn
+
+
+class AlarmWentOff(Exception):
+    """An alarm that watches a rollout is in ALARM."""
 
 
 class Endpoint:
@@ -349,13 +354,15 @@ class Endpoints:
         endpoint.become("InService")
 
     def _watch(self, endpoint: Endpoint, rollout: Rollout, seconds: float) -> None:
-        """Look at the alarms for so many (virtual) seconds, once at least. Raises LoadError if one is in ALARM."""
+        """Look at the alarms for so many (virtual) seconds, once at least. Raises AlarmWentOff."""
         known = cloudwatch_backends[endpoint.backend.account_id][endpoint.backend.region_name].alarms
         deadline = time.monotonic() + seconds * self._rollout_second
         while True:
             for name in rollout.alarms:
                 if name in known and known[name].state_value == "ALARM":
-                    raise LoadError(f"alarm {name} went off with {endpoint.traffic.share:g} % of the traffic shifted")
+                    raise AlarmWentOff(
+                        f"alarm {name} went off with {endpoint.traffic.share:g} % of the traffic shifted"
+                    )
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
@@ -439,7 +446,7 @@ class Endpoints:
         try:
             with endpoint.traffic.request(params.get("TargetVariant")) as (fleet, variant):
                 answer = self._ask(endpoint, fleet, variant, params, arrived)
-        except LookupError as error:
+        except NothingServes as error:
             raise Invalid(f"Endpoint {name} of account {backend.account_id} not found: {error}") from None
         return answer, variant.name
 

@@ -38,6 +38,10 @@ class LoadError(Exception):
     """A variant cannot serve: the text says why, with the model's own last words."""
 
 
+class NothingServes(Exception):
+    """There is no variant that a request could go to."""
+
+
 class ModelFailure(Exception):
     """The model's container gave no HTTP answer: it died, or took too long."""
 
@@ -342,13 +346,15 @@ class Fleet:
             variant.server.log.flush()
 
     def pick(self, target: str | None) -> Variant:
-        """The variant a request goes to: the one named, else by weight. Raises LookupError where there is none."""
+        """The variant a request goes to: the one named, else by weight. Raises NothingServes where there is none."""
         if target:
+            if target not in self.variants:
+                raise NothingServes(f"it has no variant {target}")
             return self.variants[target]
         variants = list(self.variants.values())
         weights = [variant.weight for variant in variants]
         if not sum(weights):
-            raise LookupError("every variant has weight 0")
+            raise NothingServes("every variant has weight 0")
         return random.choices(variants, weights)[0]
 
 
@@ -370,13 +376,13 @@ class Traffic:
     def request(self, target: str | None) -> Iterator[tuple[Fleet, Variant]]:
         """The fleet and variant for one request; neither is stopped before the block ends.
 
-        Raises LookupError where nothing serves, or nothing of that name.
+        Raises NothingServes.
         """
         with self._changed:
             shifted = self.candidate and random.random() * 100 < self.share
             fleet = self.candidate if shifted else self.live
             if fleet is None:
-                raise LookupError("nothing serves")
+                raise NothingServes("nothing is in service")
             variant = fleet.pick(target)
             fleet.busy += 1
         try:
