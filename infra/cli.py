@@ -1,0 +1,166 @@
+"""The `slipway` command: plan, check, deploy and remove stacks."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from infra import show
+from infra.settings import SettingsError, load, stack_names, stacks_of
+
+app = typer.Typer(
+    help="Slipway: an MLOps platform on AWS. NAME is a stack (employment-prod) or an environment (local, dev, staging, "
+    "prod).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: a violation or a failed deployment; a wrong setting or argument; Ctrl-C."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
+
+
+@contextmanager
+def explained(as_json: bool) -> Iterator[None]:
+    """Turn every failure that a user can mend into its message and an exit code, without a traceback."""
+    # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
+    from infra.cloud import CloudError
+    from infra.rehearsal.emulator.process import EmulatorError
+    from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
+    from infra.rehearsal.product import ProductError
+    from infra.rehearsal.provider import ProviderError
+    from infra.rehearsal.session import PolicyViolation
+
+    try:
+        yield
+    except PolicyViolation as refused:
+        _print_report(refused.report, as_json)
+        show.error(str(refused))
+        raise typer.Exit(FAILED) from None
+    except Interrupted as error:
+        _fail(error, as_json, INTERRUPTED)
+    except (SettingsError, CloudError) as error:
+        _fail(error, as_json, MISUSED)
+    except (EmulatorError, DeploymentError, ProviderError, ProductError, StateError) as error:
+        _fail(error, as_json, FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted. What was done is recorded; `up` carries on from there", as_json, INTERRUPTED)
+
+
+def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": str(error)}))
+    show.error(str(error))
+    raise typer.Exit(code) from None
+
+
+@app.command()
+def up(
+    name: Annotated[str, typer.Argument(help="A stack or an environment.")] = "local",
+    engine: Annotated[
+        Literal["rehearsal", "pulumi"] | None,
+        typer.Option(help="What deploys: the rehearsal (default for local) or the Pulumi CLI (default elsewhere)."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="The emulator's port; by default a free one, remembered.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Deploy. `local` is rehearsed on this machine; every other environment goes through the Pulumi CLI."""
+    with explained(as_json):
+        from infra import cloud
+
+        stacks = stacks_of([name])
+        local = all(load(stack).environment == "local" for stack in stacks)
+        if engine == "rehearsal" and not local:
+            raise SettingsError(f"{name} is not rehearsed: its stacks are deployed to AWS with the Pulumi CLI")
+        if engine == "pulumi" or not local:
+            raise typer.Exit(cloud.up(stacks, local=local, port=port))
+        outcome = _rehearsal().up(stacks, port)
+        if as_json:
+            print(json.dumps(outcome.to_dict(), indent=2))
+        else:
+            show.outcome(outcome)
+
+
+@app.command()
+def plan(
+    names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default local.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `up` would do. Needs no credentials; a stack that is not local is planned as if nothing existed yet."""
+    with explained(as_json):
+        plans = _rehearsal().plan(stacks_of(names or ["local"]))
+        if as_json:
+            print(json.dumps({settings.stack: show.plan_dict(each) for settings, each in plans}, indent=2))
+            return
+        for settings, each in plans:
+            show.plan(each)
+            if settings.environment != "local":
+                show.out.print("  As if nothing existed: what is deployed, `pulumi preview` knows.", style="dim")
+
+
+@app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default every stack.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run every policy pack on the plan of each stack, offline. Exit code 1 where one is broken."""
+    with explained(as_json):
+        from infra.check import check as run_packs
+
+        stacks = stacks_of(names or stack_names())
+        show.say(f"planning {len(stacks)} stacks: {', '.join(stacks)}")
+        report = run_packs(_rehearsal().plan_offline(stacks))
+        _print_report(report, as_json)
+        if report.violations:
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What the rehearsal has made, where it is, and how it is."""
+    with explained(as_json):
+        found = _rehearsal().status()
+        if as_json:
+            print(json.dumps(found, indent=2, default=str))
+        else:
+            show.status(found)
+
+
+@app.command()
+def down(
+    name: Annotated[str, typer.Argument(help="A local stack, or `local` for everything.")] = "local",
+    as_json: Json = False,
+) -> None:
+    """Remove what `up` made. `local` also stops the emulator and deletes the work folder."""
+    with explained(as_json):
+        if any(load(stack).environment != "local" for stack in stacks_of([name])):
+            raise SettingsError(f"{name} is on AWS: remove it with `pulumi destroy --stack <stack>`, which asks first")
+        removed = _rehearsal().down(name)
+        if as_json:
+            print(json.dumps(removed, indent=2))
+
+
+def _rehearsal() -> Any:
+    from infra.rehearsal.session import Rehearsal
+
+    return Rehearsal(say=show.say, watching=show.watching)
+
+
+def _print_report(report: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        show.out.print(str(report), markup=False)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""The rehearsal as a whole: the emulator, the stacks deployed to it, and the product that runs on them."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from infra.check import Report, analyze, check
+from infra.rehearsal import product
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.emulator import process
+from infra.rehearsal.emulator.process import Emulator
+from infra.rehearsal.engine import Engine, Event, Plan, Result
+from infra.rehearsal.kubernetes import KubernetesProvider
+from infra.rehearsal.product import Clients
+from infra.rehearsal.state import StateStore
+from infra.settings import ROOT, Settings, load, stacks_of
+from policies.cost.pricing import Line, estimate
+from stacks.employment import Employment
+
+WORK = Path(os.environ.get("SLIPWAY_WORK", ROOT / ".slipway"))
+"""Where a rehearsal keeps its state, its log and its port; `slipway down` removes it. SLIPWAY_WORK sets another."""
+ENVIRONMENT: Final = "local"
+IMAGE_TAG: Final = "1.2-1-cpu-py3"
+"""SageMaker's newest scikit-learn image; the rehearsal registers it and runs the model's code without it."""
+
+Say = Callable[[str], None]
+Watching = Callable[[str, int], AbstractContextManager[Callable[[Event], None]]]
+"""`watching(stack, changes)` shows one deployment while it runs."""
+
+
+class PolicyViolation(Exception):
+    """A plan breaks a policy, so nothing of it was deployed."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("a policy is broken; nothing of the stack was deployed")
+        self.report = report
+
+
+@dataclass
+class Deployment:
+    """What deploying one stack came to, in one go or in two."""
+
+    settings: Settings
+    plan: Plan
+    results: list[Result]
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """How many resources were created, updated, and so on; unchanged ones as the last deployment found them."""
+        total: dict[str, int] = {}
+        for result in self.results:
+            for op, count in result.counts.items():
+                total[op] = count if op in ("same", "read") else total.get(op, 0) + count
+        return total
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was made, changed or deleted."""
+        return any(count for op, count in self.steps.items() if op not in ("same", "read"))
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """What the stack exports."""
+        return self.results[-1].outputs
+
+    @property
+    def costs(self) -> list[Line]:
+        """What it would cost on AWS a month, the dearest first."""
+        return estimate(self.plan.resources)
+
+
+@dataclass
+class Outcome:
+    """What `up` came to."""
+
+    emulator: Emulator
+    deployments: list[Deployment] = field(default_factory=list)
+    products: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By stack: the version that serves, what it was measured at, and the monitor's last report."""
+    steps_done: int = 0
+    """How many of the steps that make a product live had still to be done."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done at all."""
+        return self.steps_done > 0 or any(deployment.changed for deployment in self.deployments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "emulator": self.emulator.endpoint,
+            "changed": self.changed,
+            "stacks": {
+                each.settings.stack: {
+                    "steps": {op: each.steps.get(op, 0) for op in ("create", "update", "replace", "delete", "same")},
+                    "outputs": dict(each.outputs),
+                    "usd_per_month": {
+                        "floor": round(sum(line.floor_usd for line in each.costs), 2),
+                        "ceiling": round(sum(line.ceiling_usd for line in each.costs), 2),
+                        "budget": each.settings.usd_per_month,
+                    },
+                }
+                for each in self.deployments
+            },
+            "product": self.products,
+        }
+
+
+class Rehearsal:
+    """The `local` environment on this machine."""
+
+    def __init__(self, work: Path = WORK, *, say: Say, watching: Watching) -> None:
+        self.work, self.say, self.watching = work, say, watching
+        self.store = StateStore(work)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def plan(self, stacks: Sequence[str]) -> list[tuple[Settings, Plan]]:
+        """What an `up` of these stacks would do; local ones against what the emulator has, if it runs."""
+        emulator = process.running(self.work)
+        if emulator is None:
+            return self.plan_offline(stacks)
+        engine = self._engine(emulator)
+        plans = []
+        for stack in stacks:
+            settings = load(stack)
+            if settings.environment == ENVIRONMENT:
+                settings = self._with_version(settings, self._clients(emulator, settings))
+                plans.append((settings, engine.plan(settings)))
+            else:
+                plans += self.plan_offline([stack])
+        return plans
+
+    def plan_offline(self, stacks: Sequence[str]) -> list[tuple[Settings, Plan]]:
+        """What these stacks would make where nothing exists yet, endpoints included. Asks nobody."""
+        with TemporaryDirectory(prefix="slipway-") as nothing:
+            work = Path(nothing)
+            engine = _engine(work, None, StateStore(work))
+            return [(settings, engine.plan(settings)) for settings in map(_first_version, map(load, stacks))]
+
+    def status(self) -> dict[str, Any]:
+        """What there is, and how it is."""
+        emulator = process.running(self.work)
+        found: dict[str, Any] = {"emulator": emulator.endpoint if emulator else None, "stacks": {}, "product": {}}
+        for stack in self.store.stacks():
+            state = self.store.load(stack)
+            custom = [record for record in state.ordered() if record.custom and not record.type.startswith("pulumi:")]
+            found["stacks"][stack] = {"resources": len(custom), "outputs": dict(state.outputs() or {})}
+        if emulator:
+            for stack, each in found["stacks"].items():
+                settings = load(stack)
+                if isinstance(settings.program, Employment):
+                    found["product"][stack] = self._condition(self._clients(emulator, settings), each["outputs"])
+        return found
+
+    def _condition(self, clients: Clients, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """How a product is: its endpoint, its alarms, its last drift report."""
+        if "endpoint_name" not in outputs:
+            return {"endpoint": "none yet"}
+        name = outputs["endpoint_name"]
+        try:
+            status = clients("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+            alarms = clients("cloudwatch").describe_alarms(AlarmNamePrefix=name)["MetricAlarms"]
+        except ClientError as error:
+            return {"endpoint": name, "status": f"gone: {error}"}
+        reports = product.reports(clients, outputs)
+        last = product.read_report(clients, reports[-1]) if reports else None
+        return {
+            "endpoint": name,
+            "status": status,
+            "model_package_arn": outputs["model_package_arn"],
+            "alarms": {alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms},
+            "drift": {key: last[key] for key in ("status", "rows", "drifted_features", "time", "uri")}
+            if last
+            else None,
+        }
+
+    # --- doing ------------------------------------------------------------------------------------------------------
+
+    def up(self, stacks: Sequence[str], port: int | None = None) -> Outcome:
+        """Start the emulator, deploy the stacks in order, and bring each product to where it serves and is watched.
+
+        Raises PolicyViolation, SettingsError, EmulatorError, DeploymentError or ProductError; whatever was made by
+        then is recorded, and the next call carries on from there.
+        """
+        emulator = process.running(self.work)
+        if emulator is None or port not in (None, emulator.port):
+            emulator = process.start(self.work, port)
+            # A new emulator knows no cluster, so that none has objects either.
+            shutil.rmtree(self.work / "kubernetes", ignore_errors=True)
+        self.say(f"AWS emulator at {emulator.endpoint}")
+        engine = self._engine(emulator)
+        outcome = Outcome(emulator)
+        for stack in stacks:
+            settings = load(stack)
+            if isinstance(settings.program, Employment):
+                self._up_product(engine, settings, settings.program, outcome)
+            else:
+                outcome.deployments.append(self._deploy(engine, settings))
+        return outcome
+
+    def _up_product(self, engine: Engine, settings: Settings, program: Employment, outcome: Outcome) -> None:
+        """Deploy a product; train and approve a model first where there is none to serve."""
+        clients, say = self._clients(outcome.emulator, settings), self.say
+        chosen = self._with_version(settings, clients)
+        deployment = None
+        if chosen is settings:
+            say(f"{settings.stack}: no approved model yet, so that everything but the endpoint comes first")
+            deployment = self._deploy(engine, settings)
+            product.train_and_approve(clients, deployment.outputs, _image(program), say)
+            outcome.steps_done += 1
+            chosen = self._with_version(settings, clients)
+        second = self._deploy(engine, chosen)
+        if deployment:
+            second.results.insert(0, deployment.results[0])
+        outcome.deployments.append(second)
+        outputs = second.outputs
+        written = product.reports(clients, outputs)
+        if not written:
+            product.ingest(clients, outputs, say)
+            product.send_requests(clients, outputs, say)
+            product.run_monitor(clients, outputs, say)
+            outcome.steps_done += 1
+        package = clients("sagemaker").describe_model_package(ModelPackageName=outputs["model_package_arn"])
+        outcome.products[settings.stack] = {
+            "version": int(outputs["model_package_arn"].rpartition("/")[2]),
+            "metadata": package["CustomerMetadataProperties"],
+            "monitor": product.read_report(clients, product.reports(clients, outputs)[-1]),
+        }
+
+    def _deploy(self, engine: Engine, settings: Settings) -> Deployment:
+        """Plan, check every policy, then deploy. Raises PolicyViolation before anything is made."""
+        plan = engine.plan(settings)
+        report = check([(settings, plan)])
+        if report.violations:
+            raise PolicyViolation(report)
+        changes = sum(step.op not in ("same", "read") for step in plan.steps)
+        with self.watching(settings.stack, changes) as watch:
+            result = engine.up(settings, on_event=watch, analyze=analyze(settings))
+        done = {op: count for op, count in result.counts.items() if op != "read"}
+        words = ", ".join(f"{count} {op}" for op, count in done.items())
+        self.say(f"{settings.stack}: {words} ({result.seconds:.1f} s)")
+        return Deployment(settings, plan, [result])
+
+    def down(self, name: str) -> dict[str, Any]:
+        """Delete what a local stack made; for `local` all of them, then the emulator and the work folder."""
+        everything = name == ENVIRONMENT
+        wanted = stacks_of([name])
+        emulator = process.running(self.work)
+        removed: dict[str, int] = {}
+        if emulator:
+            engine = self._engine(emulator)
+            for stack in reversed([each for each in wanted if each in self.store.stacks()]):
+                settings = load(stack)
+                with self.watching(stack, len(self.store.load(stack).resources)) as watch:
+                    result = engine.down(settings, on_event=watch)
+                removed[stack] = result.counts.get("delete", 0)
+                self.say(f"{stack}: {removed[stack]} deleted")
+        if everything:
+            if process.stop(self.work):
+                self.say("the emulator is stopped")
+            shutil.rmtree(self.work, ignore_errors=True)
+        return {"deleted": removed, "emulator_stopped": everything}
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _engine(self, emulator: Emulator) -> Engine:
+        return _engine(self.work, emulator.endpoint, self.store)
+
+    def _clients(self, emulator: Emulator, settings: Settings) -> Clients:
+        return Clients(emulator.endpoint, settings.region)
+
+    def _with_version(self, settings: Settings, clients: Clients) -> Settings:
+        """The settings with the newest approved version, where the YAML names none and there is one."""
+        if not isinstance(settings.program, Employment) or settings.program.model_version is not None:
+            return settings
+        versions = product.approved_versions(clients, settings.stack)
+        return load(settings.stack, {"model_version": versions[-1]}) if versions else settings
+
+
+def _engine(work: Path, endpoint: str | None, store: StateStore) -> Engine:
+    """An engine that deploys to `endpoint`; without one it can only plan."""
+
+    def aws(settings: Settings) -> AwsProvider:
+        return AwsProvider(settings.region, settings.account_id, settings.tags, endpoint)
+
+    def kubernetes(_: Settings) -> KubernetesProvider:
+        return KubernetesProvider(work)
+
+    return Engine(work, {"aws": aws, "kubernetes": kubernetes}, state=store)
+
+
+def _first_version(settings: Settings) -> Settings:
+    """The settings with an endpoint: what is checked is what a product comes to, not only where it begins."""
+    if isinstance(settings.program, Employment) and settings.program.model_version is None:
+        return load(settings.stack, {"model_version": 1})
+    return settings
+
+
+def _image(program: Employment) -> str:
+    """The image in the repository that the stack's YAML names."""
+    _, _, _, region, account, repository = program.image_repository.split(":", 5)
+    return f"{account}.dkr.ecr.{region}.amazonaws.com/{repository.removeprefix('repository/')}:{IMAGE_TAG}"

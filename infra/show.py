@@ -1,0 +1,211 @@
+"""How the `slipway` command shows what happens: progress while it works, a summary when it is done."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:  # the engine imports Pulumi, for which `slipway --help` need not wait
+    from infra.rehearsal.engine import Event, Plan, Step
+    from infra.rehearsal.session import Outcome
+
+SECONDS_BETWEEN_LINES: Final = 2.0
+"""Where nobody watches a bar (a log, CI), a line this often says how far it is."""
+
+progress_to = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress goes to standard error, so that `--json` and pipes get the result alone."""
+out = Console(highlight=False, soft_wrap=True)
+
+MARKS: Final = {"create": "[green]+[/]", "update": "[yellow]~[/]", "replace": "[magenta]±[/]", "delete": "[red]-[/]"}
+PAST: Final = {
+    "create": "to create",
+    "update": "to update",
+    "replace": "to replace",
+    "delete": "to delete",
+    "same": "unchanged",
+}
+
+
+class Watcher(Protocol):
+    """Takes each event of a deployment as it happens."""
+
+    def __call__(self, event: "Event") -> None: ...
+
+
+def say(text: str) -> None:
+    """One line about what is happening now."""
+    progress_to.print(text, markup=False)
+
+
+def error(text: str) -> None:
+    """What went wrong, and what to do."""
+    progress_to.print("error:", style="bold red", end=" ")
+    progress_to.print(text, markup=False)
+
+
+@contextmanager
+def watching(stack: str, changes: int) -> Iterator[Watcher]:
+    """Show a deployment of `changes` resources while it runs: a bar in a terminal, now and then a line elsewhere."""
+    running: dict[str, str] = {}
+    done, last = 0, time.monotonic()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=progress_to, transient=True, disable=not progress_to.is_terminal) as bar:
+        task = bar.add_task(stack, total=changes or None)
+
+        def watch(event: "Event") -> None:
+            nonlocal done, last
+            if event.step.op in ("same", "read"):
+                return
+            if event.kind == "start":
+                running[event.step.urn] = event.step.name
+            elif event.kind in ("done", "failed"):
+                running.pop(event.step.urn, None)
+                done += event.kind == "done"
+            doing = ", ".join(list(running.values())[:2])
+            bar.update(task, completed=done, description=f"{stack}  {doing[:40]:40}")
+            if not progress_to.is_terminal and time.monotonic() - last > SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                say(f"  {stack}: {done} of {changes}" + (f", now {doing}" if doing else ""))
+
+        yield watch
+
+
+def counted(steps: Iterable["Step"]) -> str:
+    """`12 to create, 3 unchanged`, in the order in which people ask."""
+    counts = Counter(step.op for step in steps)
+    words = {op: word for op, word in PAST.items() if counts[op]}
+    return ", ".join(f"{counts[op]} {word}" for op, word in words.items()) or "nothing"
+
+
+def plan(plan: "Plan") -> None:
+    """What a deployment would do, resource by resource."""
+    out.print(f"[bold]{plan.stack}[/]")
+    for step in plan.steps:
+        if step.op not in MARKS:
+            continue
+        why = ""
+        if step.op == "update":
+            why = f"  {', '.join(step.diff.changed)}"
+        elif step.op == "replace":
+            why = f"  because of {', '.join(step.diff.replaces or step.diff.changed)}"
+        out.print(f"  {MARKS[step.op]} {step.type}  [bold]{step.name}[/]{why}")
+    out.print(f"  {counted(plan.steps)}")
+
+
+def plan_dict(plan: "Plan") -> dict[str, Any]:
+    """A plan for `--json`."""
+    steps = [
+        {
+            "op": step.op,
+            "urn": step.urn,
+            "type": step.type,
+            "name": step.name,
+            "changed": list(step.diff.changed),
+            "replaces": list(step.diff.replaces),
+        }
+        for step in plan.steps
+    ]
+    return {"steps": steps}
+
+
+def outcome(outcome: "Outcome") -> None:
+    """What exists, where it is, what it would cost, and what to try next."""
+    if not outcome.changed:
+        out.print("[green]Nothing changed[/]: everything is as the stacks declare it.")
+    _table("What there is", _what_there_is(outcome))
+    _costs(outcome)
+    out.print("\n[bold]Try next[/]")
+    for command, what in _next(outcome):
+        out.print(f"  {command}", style="cyan", end="", markup=False)
+        out.print(f"   # {what}", style="dim", markup=False)
+
+
+def _what_there_is(outcome: "Outcome") -> dict[str, str]:
+    rows = {"AWS emulator": outcome.emulator.endpoint}
+    for each in outcome.deployments:
+        count = sum(step.op != "delete" for step in each.results[-1].steps)
+        rows[each.settings.stack] = f"{count} resources"
+        outputs = each.outputs
+        if "data_bucket" in outputs:
+            rows["  data lake"] = f"s3://{outputs['data_bucket']}"
+            rows["  cluster"] = f"{outputs['cluster_name']} (its objects are stored and checked; pods do not run)"
+        found = outcome.products.get(each.settings.stack)
+        if found:
+            measured = found["metadata"]
+            rows["  endpoint"] = str(outputs["endpoint_name"])
+            rows["  model"] = (
+                f"version {found['version']}: accuracy {float(measured['accuracy']):.3f}, "
+                f"AUC {float(measured['auc']):.3f} on {int(float(measured['rows_held_out'])):,} held-out people"
+            )
+            rows["  features"] = str(outputs["feature_group_name"])
+            monitor = found["monitor"]
+            rows["  drift"] = (
+                f"{monitor['status']}: {monitor['drifted_features']} of {len(monitor['features'])} features drifted in "
+                f"{monitor['rows']:,} captured rows"
+            )
+            rows["  report"] = str(monitor["uri"])
+    return rows
+
+
+def _costs(outcome: "Outcome") -> None:
+    grid = Table(title="What it would cost on AWS a month", title_justify="left", title_style="bold", box=None)
+    for name in ("stack", "at least", "at most", "budget", "the dearest"):
+        grid.add_column(name, justify="right" if name in ("at least", "at most", "budget") else "left")
+    for each in outcome.deployments:
+        lines = each.costs
+        floor, ceiling = sum(line.floor_usd for line in lines), sum(line.ceiling_usd for line in lines)
+        dearest = ", ".join(f"{line.what} {_usd(line.ceiling_usd)}" for line in lines[:2])
+        grid.add_row(each.settings.stack, _usd(floor), _usd(ceiling), _usd(each.settings.usd_per_month), dearest)
+    out.print(grid)
+
+
+def _next(outcome: "Outcome") -> Sequence[tuple[str, str]]:
+    endpoint = f"aws --endpoint-url {outcome.emulator.endpoint} --region us-east-1"
+    return (
+        (".venv/bin/slipway status", "what runs, and how it is"),
+        (f"{endpoint} sagemaker list-endpoints", "any AWS client finds it all; any credentials will do"),
+        (".venv/bin/slipway check platform-prod employment-prod", "the policies on the plan of production, offline"),
+    )
+
+
+def status(found: Mapping[str, Any]) -> None:
+    """What there is, and how it is."""
+    if not found["stacks"]:
+        out.print("Nothing is deployed. `make up` deploys the rehearsal.")
+        return
+    rows = {"AWS emulator": found["emulator"] or "not running: `make up` starts it and makes what was lost"}
+    for stack, each in found["stacks"].items():
+        rows[stack] = f"{each['resources']} resources"
+        condition = found["product"].get(stack, {})
+        for name, value in condition.items():
+            if name == "alarms":
+                ringing = [alarm for alarm, state in value.items() if state == "ALARM"]
+                rows["  alarms"] = f"ALARM: {', '.join(ringing)}" if ringing else f"{len(value)}, none in ALARM"
+            elif name == "drift":
+                rows["  drift"] = f"{value['status']}, {value['rows']:,} rows, {value['uri']}" if value else "no report"
+            else:
+                rows[f"  {name}"] = str(value)
+    _table("Rehearsal", rows)
+
+
+def _table(title: str, rows: Mapping[str, str]) -> None:
+    grid = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    for name, value in rows.items():
+        grid.add_row(f"[bold]{name}[/]", value)
+    out.print(grid)
+
+
+def _usd(amount: float) -> str:
+    """Dollars, without cents that nobody can act on."""
+    return f"${amount:,.0f}"
