@@ -686,11 +686,12 @@ class Deployment:
         seconds = time.monotonic() - self._began
         return Result(self.settings.stack, tuple(self._steps), opened(outputs), secrets, seconds)
 
-    def explained(self, error: DeploymentError) -> DeploymentError:
-        """`error`, which ended the program, together with what else went wrong."""
-        if outcome := self._outcome():
-            return outcome if isinstance(outcome, Interrupted) else type(error)(f"{error}\n{outcome}")
-        return error
+    def explained(self, error: DeploymentError) -> DeploymentError | None:
+        """`error`, which ended the program, together with what else went wrong; None where nothing did."""
+        outcome = self._outcome()
+        if outcome is None or isinstance(outcome, Interrupted):
+            return outcome
+        return type(error)(f"{error}\n{outcome}")
 
     def _raise_failures(self) -> None:
         if outcome := self._outcome():

@@ -163,7 +163,9 @@ class Engine:
         try:
             run(settings.program.build, deployment, workers)
         except DeploymentError as error:
-            raise deployment.explained(error) from error
+            if explained := deployment.explained(error):
+                raise explained from error
+            raise
         deployment.finish()
 
     def _planned_outputs(self, stack: str) -> Props:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -172,6 +173,7 @@ def _run(program: Callable[[], Mapping[str, Any]], deployment: Deployment, worke
     asyncio.set_event_loop(loop)
     # What fails is raised once, by the first that waits for it; its echoes in tasks nobody waits for are no news.
     loop.set_exception_handler(lambda loop, context: None)
+    warnings.filterwarnings("ignore", r"coroutine 'Output\.\w+' was never awaited", RuntimeWarning)
     executor = ThreadPoolExecutor(workers, "slipway")
     loop.set_default_executor(executor)
     try:
