@@ -65,7 +65,7 @@ class Aws:
                     endpoint_url=self.endpoint,
                     aws_access_key_id=calls.key_of(role),
                     aws_secret_access_key="rehearsal",
-                    config=Config(retries={"total_max_attempts": 1}),
+                    config=Config(retries={"total_max_attempts": 1}, proxies={}),
                 )
             return self._clients[place]
 
