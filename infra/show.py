@@ -83,7 +83,7 @@ def watching(stack: str, changes: int) -> Iterator[Watcher]:
 
 def counted(steps: Iterable["Step"]) -> str:
     """`12 to create, 3 unchanged`, in the order in which people ask."""
-    counts = Counter(step.op for step in steps)
+    counts = Counter[str](step.op for step in steps)
     words = {op: word for op, word in PAST.items() if counts[op]}
     return ", ".join(f"{counts[op]} {word}" for op, word in words.items()) or "nothing"
 
@@ -200,10 +200,11 @@ def status(found: Mapping[str, Any]) -> None:
 
 
 def _table(title: str, rows: Mapping[str, str]) -> None:
-    grid = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    """Names on the left, what they are on the right: whole, for people copy them."""
+    width = max(len(name) for name in rows) + 2
+    out.print(f"[bold]{title}[/]")
     for name, value in rows.items():
-        grid.add_row(f"[bold]{name}[/]", value)
-    out.print(grid)
+        out.print(f"  {name:{width}}{value}", markup=False)
 
 
 def _usd(amount: float) -> str:

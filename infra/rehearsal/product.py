@@ -322,8 +322,18 @@ def run_monitor(clients: Clients, outputs: Outputs, say: Say) -> dict[str, Any]:
                 )
             time.sleep(0.2)
         report = read_report(clients, new[-1])
-    say(f"drift monitor: {report['status']}, {report['rows']:,} rows read, {report['drifted_features']} features drifted")
+    drifted = report["drifted_features"]
+    say(f"drift monitor: {report['status']}, {report['rows']:,} rows read, {drifted} features drifted")
     return report
+
+
+def empty_registry(clients: Clients, group: str) -> None:
+    """Delete every version of a model: a package group that has any cannot be deleted."""
+    sagemaker = clients("sagemaker")
+    with _explained("emptying the registry"):
+        for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group):
+            for package in page["ModelPackageSummaryList"]:
+                sagemaker.delete_model_package(ModelPackageName=package["ModelPackageArn"])
 
 
 def reports(clients: Clients, outputs: Outputs) -> list[str]:

@@ -259,6 +259,9 @@ class Rehearsal:
             engine = self._engine(emulator)
             for stack in reversed([each for each in wanted if each in self.store.stacks()]):
                 settings = load(stack)
+                group = (self.store.load(stack).outputs() or {}).get("model_package_group_name")
+                if group:  # versions are registered by training, not by the stack
+                    product.empty_registry(self._clients(emulator, settings), group)
                 with self.watching(stack, len(self.store.load(stack).resources)) as watch:
                     result = engine.down(settings, on_event=watch)
                 removed[stack] = result.counts.get("delete", 0)

@@ -21,7 +21,7 @@ from infra.rehearsal.provider import UNKNOWN, Diff, Props, ProviderError, symbol
 
 TOKEN_HEADER: Final = "x-slipway-token"
 ENDPOINT_SECONDS: Final = 300.0
-"""How long an endpoint may take to come into service in the emulator; AWS takes minutes, and models that are large more."""
+"""How long an endpoint may take to come into service in the emulator."""
 POLL_SECONDS: Final = 0.2
 GONE: Final = ("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent", "UnknownEndpoint")
 SENTENCES_OF_GONE: Final = ("could not find", "does not exist", "not found", "cannot find")
@@ -174,10 +174,8 @@ class AwsProvider:
                 raise
 
     def invoke(self, token: str, arguments: Mapping[str, Any]) -> Props:
-        """See Provider. The platform's stacks ask nothing of AWS while they are built: a plan must not depend on it."""
-        raise ProviderError(
-            f"the rehearsal answers no data source, so not {token} either: what a stack needs to know stands in its YAML"
-        )
+        """See Provider. The stacks ask AWS nothing while they are built: a plan must not depend on the answer."""
+        raise ProviderError(f"{token}: the rehearsal answers no data source; what a stack needs to know is in its YAML")
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

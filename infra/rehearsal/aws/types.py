@@ -1,4 +1,4 @@
-"""The table: for each resource type that the platform's stacks use, the AWS calls that make, read, change and delete it.
+"""The table: for each resource type that the stacks use, the AWS calls that make, read, change and delete it.
 
 A row says what Pulumi's names cannot tell: everything else is matched by name (mapping.py). To add a type, add a row.
 A property that no row's change covers, and that the creating call cannot change either, forces a replacement.
@@ -92,15 +92,17 @@ class Type:
     """Whether two cannot exist side by side, so that a replacement deletes first."""
 
 
-def passed(*names: str) -> Callable[[Props], Mapping[str, Any]]:
+def passed(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: the inputs of these names, where they are given."""
     return lambda values: {name: values[name] for name in names if values.get(name) is not None}
 
 
-def without(*names: str) -> Callable[[Props], Mapping[str, Any]]:
+def without(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: every input but these."""
     return lambda values: {name: value for name, value in values.items() if name not in names}
 
+
+DEFAULT_ENCRYPTION: Final = "ServerSideEncryptionConfiguration.rules.applyServerSideEncryptionByDefault"
 
 EC2_TAGS: Final = Tags("CreateTags", {"Resources": ["{id}"]}, "Tags", "Key,Value", "DeleteTags", "Tags")
 KMS_TAGS: Final = Tags("TagResource", {"KeyId": "{id}"}, "Tags", "TagKey,TagValue", "UntagResource", "TagKeys")
@@ -229,7 +231,7 @@ def _notifications(values: Props) -> list[Mapping[str, Any]]:
     ]
 
 
-def _cluster(values: Props) -> Mapping[str, Any]:
+def _cluster(values: Props) -> Props:
     cluster = {
         name: value for name, value in values.items() if name not in ("enabledClusterLogTypes", "encryptionConfig")
     }
@@ -244,18 +246,18 @@ def _logging(values: Props) -> Mapping[str, Any]:
     return {"clusterLogging": [{"types": values["enabledClusterLogTypes"], "enabled": True}]}
 
 
-def _dimensions(values: Props) -> Mapping[str, Any]:
+def _dimensions(values: Props) -> Props:
     """An alarm, its dimensions as a list."""
     dimensions = [{"Name": name, "Value": value} for name, value in sorted((values.get("dimensions") or {}).items())]
     return {**without("dimensions")(values), **({"dimensions": dimensions} if dimensions else {})}
 
 
-def _function(values: Props) -> Mapping[str, Any]:
+def _function(values: Props) -> Props:
     """A function's configuration, without its code."""
     return without("code", "name")(values)
 
 
-def _schedule(values: Props) -> Mapping[str, Any]:
+def _schedule(values: Props) -> Props:
     return {"groupName": "default", **values}
 
 
@@ -638,9 +640,7 @@ TYPES: Final[Mapping[str, Type]] = {
         "ServerSideEncryptionConfiguration",
         "GetBucketEncryption",
         "DeleteBucketEncryption",
-        rename={
-            "ServerSideEncryptionConfiguration.rules.applyServerSideEncryptionByDefault.kmsMasterKeyId": "KMSMasterKeyID"
-        },
+        rename={f"{DEFAULT_ENCRYPTION}.kmsMasterKeyId": "KMSMasterKeyID"},
     ),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _bucket_part(
         "PutBucketLifecycleConfiguration",

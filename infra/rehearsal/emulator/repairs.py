@@ -15,7 +15,7 @@ _permitted: Callable[[FakeBucket, str, str], Any] = FakeBucket.get_permission
 
 def install() -> None:
     """Replace the faulty methods."""
-    FakeBucket.get_permission = _permission  # type: ignore[method-assign]  # that is what is replaced
+    FakeBucket.get_permission = _permission  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[method-assign]  # that is what is replaced
         _may_log_by_policy
     )
@@ -36,8 +36,11 @@ def _may_log_by_policy(target_bucket: FakeBucket, target_prefix: str | None) -> 
 
 
 def _permission(bucket: FakeBucket, action: str, resource: str) -> Any:
-    """What a bucket's policy says of a request. moto 5.2.5 reads no conditions, and so refuses every request to a bucket
-    whose policy refuses some. Here a refusal under a condition refuses nothing; one without is enforced."""
+    """What a bucket's policy says of a request.
+
+    moto 5.2.5 reads no conditions, and so refuses every request to a bucket whose policy refuses some. Here a refusal
+    under a condition refuses nothing; one without is enforced.
+    """
     whole = bucket.policy
     if not whole:
         return _permitted(bucket, action, resource)
