@@ -1,29 +1,37 @@
 """`python -m infra.rehearsal.emulator --work DIR`: the emulator, until it is told to stop."""
 
 import argparse
-import json
 import os
 import signal
-import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-os.environ.setdefault("AWS_ACCESS_KEY_ID", "emulator")
-os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "emulator")
+from typing import Any, Final
 
 from moto.core.config import default_user_config
+from moto.iam.models import get_account_id_from, iam_backends
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
-from infra.rehearsal.emulator import alarms, events, lambdas, logs, process, repairs, sagemaker
+from infra.rehearsal.emulator import (
+    alarms,
+    children,
+    events,
+    lambdas,
+    logs,
+    metrics,
+    process,
+    repairs,
+    sagemaker,
+    schedules,
+)
 from infra.rehearsal.emulator.app import Application
-from infra.rehearsal.emulator.calls import Trail
+from infra.rehearsal.emulator.calls import ACCOUNT, Trail
 
-TICK_SECONDS = 1.0
+TICK_SECONDS: Final = 1.0
 
 
 class QuietHandler(MotoRequestHandler):
@@ -39,34 +47,37 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="the work folder")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     options = parser.parse_args()
+    work: Path = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
     default_user_config["iam"]["load_aws_managed_policies"] = True
 
     instance = str(uuid.uuid4())
     admin: dict[str, Any] = {"health": lambda _: {"instance": instance}, "fire": _fire, "flush": _flush}
-    application = Application(Trail(options.work / "calls.jsonl"), admin)
+    application = Application(Trail(work / "calls.jsonl"), admin)
     server = make_server(process.HOST, options.port, application, threaded=True, request_handler=QuietHandler)
     endpoint = f"http://{process.HOST}:{server.server_port}"
-    os.environ["AWS_ENDPOINT_URL"] = endpoint
     repairs.install()
-    lambdas.install(endpoint)
+    lambdas.install(endpoint, work)
     events.install(endpoint)
+    schedules.install()
     alarms.install()
     logs.install()
-    sagemaker.install(sagemaker.LiveSettings(endpoint, options.work))
+    sagemaker.install(sagemaker.LiveSettings(endpoint, work))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    threading.Thread(target=_keep_time, daemon=True).start()
-    started = {"port": server.server_port, "pid": os.getpid(), "instance": instance, "started": time.time()}
-    draft = process.record(options.work).with_suffix(".draft")
-    draft.write_text(json.dumps(started), "utf-8")
-    draft.replace(process.record(options.work))
-    server.serve_forever()
-    sys.exit(0)
+    for background in (_keep_time, _load_policies):
+        threading.Thread(target=background, daemon=True).start()
+    process.write_record(work, server.server_port, instance)
+    server.serve_forever(poll_interval=0.1)
+    children.end_all()
+    os._exit(0)  # Nothing is left to save, and the interpreter takes seconds to free what moto holds.
 
 
 def _fire(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"fired": events.fire(request["schedule"])}
+    if not isinstance(request.get("schedule"), str):
+        raise LookupError('say which one: {"schedule": "group/name"}, or the name of a rule')
+    return {"fired": schedules.fire(request["schedule"])}
 
 
 def _flush(_: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,8 +89,17 @@ def _keep_time() -> None:
     """Once a second, do what is due."""
     while True:
         time.sleep(TICK_SECONDS)
-        events.tick(time.time())
-        alarms.tick(time.time())
+        now = time.time()
+        for tick in (schedules.tick, metrics.tick, alarms.tick, lambdas.tick):
+            try:
+                tick(now)
+            except Exception:  # the next second has to come, whatever went wrong in this one
+                traceback.print_exc()
+
+
+def _load_policies() -> None:
+    """Read AWS's managed policies now: the first call that needs them would wait for it."""
+    get_account_id_from(iam_backends[ACCOUNT].account_id)  # which looks through this account's partitions
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
 """CloudWatch alarms that are evaluated, and act.
 
-As the CloudWatch user guide describes it ("Evaluating an alarm", "Configuring how alarms treat missing data"): M of the
-last N periods, the newest period first that has begun; an alarm acts when its state changes.
+As the CloudWatch user guide has it ("Alarm evaluation" and "Configuring how CloudWatch alarms treat missing data",
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html): M of the last N periods
+that have data, looking back a little further than N for them, and filling in what is missing as the alarm says.
+Evaluated every second rather than every minute, and a period counts as soon as it has data.
 """
 
 import json
 import operator
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from moto.cloudwatch.exceptions import ValidationError
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, Dimension, cloudwatch_backends
 
-from infra.rehearsal.emulator import events
+from infra.rehearsal.emulator import events, metrics
 from infra.rehearsal.emulator.calls import ACCOUNT
+from infra.rehearsal.emulator.formulas import Formula
+from infra.rehearsal.emulator.metrics import Metrics
+from infra.rehearsal.emulator.metrics import put_metric as put_metric  # for those who watch alarms rather than metrics
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "GreaterThanThreshold": operator.gt,
@@ -23,173 +28,172 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
+EXTRA_PERIODS: Final = 2
+"""How many periods further back than N an alarm looks for data where some is missing, as in the guide's tables."""
 SET_BY_HAND_SECONDS: Final = 30.0
 """How long a state that was set with SetAlarmState stays, before the alarm is evaluated again."""
 
 _by_hand: dict[str, float] = {}
 _set_state_in_moto = CloudWatchBackend.set_alarm_state
-_initialise = Alarm.__init__
+_put_in_moto = CloudWatchBackend.put_metric_alarm
 
 
 def install() -> None:
     """Make new alarms start without data, and SetAlarmState act."""
-    Alarm.__init__ = _without_data  # type: ignore[method-assign]  # that is what is replaced
-    CloudWatchBackend.set_alarm_state = _set_by_hand  # type: ignore[method-assign]  # likewise
-
-
-def put_metric(region: str, namespace: str, name: str, value: float, dimensions: Mapping[str, str]) -> None:
-    """One point of a metric of an AWS service, now."""
-    datum = {
-        "MetricName": name,
-        "Value": value,
-        "Timestamp": datetime.now(UTC).replace(tzinfo=None),
-        "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
-    }
-    cloudwatch_backends[ACCOUNT][region].put_metric_data(namespace, [datum])
+    CloudWatchBackend.put_metric_alarm = _put  # type: ignore[assignment, method-assign]  # that is what is replaced
+    CloudWatchBackend.set_alarm_state = _set_by_hand  # type: ignore[assignment, method-assign]  # likewise
 
 
 def tick(now: float) -> None:
     """Evaluate every alarm at `now`, in seconds since 1970."""
     for backend in list(cloudwatch_backends[ACCOUNT].values()):
+        known = metrics.of_region(backend)
         for alarm in list(backend.alarms.values()):
-            if alarm.rule or now < _by_hand.get(alarm.alarm_arn, 0):
-                continue
-            state, reason = evaluate(alarm, backend, now)
-            if state != alarm.state_value:
-                _change(alarm, state, reason)
+            if now >= _by_hand.get(alarm.alarm_arn, 0):
+                state, reason = evaluate(alarm, known, now)
+                if state != alarm.state_value:
+                    _change(alarm, state, reason)
 
 
-def evaluate(alarm: Alarm, backend: CloudWatchBackend, now: float) -> tuple[str, str]:
+def evaluate(alarm: Alarm, known: Metrics, now: float) -> tuple[str, str]:
     """The state that an alarm should be in, and why."""
     periods = int(alarm.evaluation_periods or 1)
     needed = int(alarm.datapoints_to_alarm or periods)
-    points = _points(alarm, backend, periods, now)
-    missing = alarm.treat_missing_data or "missing"
-    known = [point for point in points if point is not None]
-    if not known and missing in ("missing", "ignore"):
-        state = alarm.state_value if missing == "ignore" else "INSUFFICIENT_DATA"
-        return state, f"no datapoints in the last {periods} periods"
     threshold = float(alarm.threshold)
-    compare = COMPARISONS[alarm.comparison_operator]
-    breaching = [missing == "breaching" if point is None else compare(point, threshold) for point in points]
-    state = "ALARM" if sum(breaching) >= needed else "OK"
-    shown = ", ".join("none" if point is None else f"{point:g}" for point in points)
-    reason = (
-        f"{sum(breaching)} of the last {periods} datapoints [{shown}] were {alarm.comparison_operator} ({threshold:g})"
-    )
-    return state, reason
+    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now)
+    # What has only begun says nothing before it has data; and while a sum still grows, not that it is too small.
+    growing = alarm.statistic in ("Sum", "SampleCount") and alarm.comparison_operator.startswith("Less")
+    points = points[1:] if points[0] is None or growing else points[:-1]
+    breaches = [None if point is None else COMPARISONS[alarm.comparison_operator](point, threshold) for point in points]
+    state = state_of(breaches, periods, needed, alarm.treat_missing_data or "missing") or alarm.state_value
+    shown = ", ".join("none" if point is None else f"{point:g}" for point in points[:periods])
+    rule = f"{needed} of {periods} datapoints {alarm.comparison_operator} {threshold:g}"
+    return state, f"{rule}; the last ones, newest first: [{shown}]"
 
 
-def _points(alarm: Alarm, backend: CloudWatchBackend, periods: int, now: float) -> list[float | None]:
+def state_of(breaches: Sequence[bool | None], periods: int, needed: int, missing: str) -> str | None:
+    """The state after these datapoints (newest first; None: missing); None where the present one stays.
+
+    `needed` of `periods` must breach. `missing` says what a missing one counts as: missing, ignore, breaching or
+    notBreaching.
+    """
+    known = [breach for breach in breaches if breach is not None][:periods]
+    lacking = periods - len(known)
+    filled = lacking if missing == "breaching" else 0
+    if sum(known) + filled >= needed:
+        return "ALARM"
+    if lacking and missing in ("missing", "ignore"):
+        if not known:
+            return "INSUFFICIENT_DATA" if missing == "missing" else None
+        if all(known) and len(known) < needed:
+            if missing == "ignore":
+                return None
+            # All there is breaches, and it began long enough ago.
+            oldest = max(index for index, breach in enumerate(breaches, 1) if breach)
+            return "ALARM" if oldest >= needed else "OK"
+    return "OK"
+
+
+def _points(alarm: Alarm, known: Metrics, periods: int, now: float) -> list[float | None]:
     """A value for each of the last periods, the newest first; None where there is no data."""
     if not alarm.metric_data_queries:
-        statistic = alarm.extended_statistic or alarm.statistic
-        return _series(
-            backend, alarm.namespace, alarm.metric_name, alarm.dimensions, statistic, int(alarm.period), periods, now
-        )
-    series: dict[str, list[float | None]] = {}
+        key = alarm.namespace, alarm.metric_name, _dimensions(alarm.dimensions)
+        return known.by_period(key, _statistic(alarm), int(alarm.period), periods, now)
+    queries = {query.id: query for query in alarm.metric_data_queries}
+    series: dict[str, Sequence[float | None]] = {}
+    for identity, query in queries.items():
+        if query.metric_stat:
+            metric = query.metric_stat.metric
+            key = metric.namespace, metric.metric_name, _dimensions(metric.dimensions)
+            period = int(query.metric_stat.period)
+            series[identity] = known.by_period(key, query.metric_stat.stat, period, periods, now)
+
+    def value(identity: str, index: int) -> float | None:
+        if identity in series:
+            return series[identity][index]
+        return Formula(str(queries[identity].expression)).value(lambda name: value(name, index))
+
+    returned = _returned(alarm.metric_data_queries)
+    return [value(returned, index) for index in range(periods)]
+
+
+def _statistic(alarm: Alarm) -> str:
+    return alarm.extended_statistic or alarm.statistic or "Average"
+
+
+def _dimensions(dimensions: Sequence[Dimension]) -> frozenset[tuple[str, str]]:
+    return frozenset((str(each.name), str(each.value)) for each in dimensions)
+
+
+def _returned(queries: Sequence[Any]) -> str:
+    """Which of an alarm's queries it watches."""
+    watched = [query.id for query in queries if str(query.return_data).lower() != "false"]
+    if len(watched) != 1:
+        raise ValidationError(f"Exactly one element of the metrics list should return data, not {len(watched)}.")
+    return str(watched[0])
+
+
+def _refuse_unknown(alarm: Alarm) -> None:
+    """Refuse what would be stored and never evaluated."""
+    if alarm.rule is not None:
+        raise NotImplementedError("composite alarms are not evaluated in the rehearsal")
+    if alarm.comparison_operator not in COMPARISONS:
+        raise NotImplementedError(f"{alarm.comparison_operator}: alarms on anomaly bands are not evaluated")
+    statistics = [_statistic(alarm)] if not alarm.metric_data_queries else []
+    names = {query.id for query in alarm.metric_data_queries}
     for query in alarm.metric_data_queries:
-        stat = query.metric_stat
-        if stat:
-            metric = stat.metric
-            series[query.id] = _series(
-                backend,
-                metric.namespace,
-                metric.metric_name,
-                metric.dimensions,
-                stat.stat,
-                int(stat.period),
-                periods,
-                now,
-            )
-    for query in alarm.metric_data_queries:
-        if query.expression:
-            series[query.id] = [_ratio(query.expression, series, i) for i in range(periods)]
-    returned = [query.id for query in alarm.metric_data_queries if str(query.return_data).lower() != "false"]
-    return series[returned[-1]]
+        if query.metric_stat:
+            statistics.append(query.metric_stat.stat)
+        else:
+            unknown = Formula(str(query.expression)).names - names
+            if unknown:
+                raise ValidationError(f"Undefined identifier(s) in {query.expression!r}: {', '.join(sorted(unknown))}")
+    if alarm.metric_data_queries:
+        _returned(alarm.metric_data_queries)
+    for statistic in statistics:
+        if not metrics.known_statistic(statistic):
+            raise NotImplementedError(f"the statistic {statistic} is not computed in the rehearsal")
 
 
-def _ratio(expression: str, series: Mapping[str, Sequence[float | None]], index: int) -> float | None:
-    """`a / b`, `a + b`, `100 * a / b`: what the platform's alarms compute, from left to right.
-
-    Raises ValueError for any other metric math.
-    """
-    operations: Mapping[str, Callable[[float, float], float]] = {
-        "+": operator.add,
-        "-": operator.sub,
-        "*": operator.mul,
-        "/": operator.truediv,
-    }
-    words = expression.replace("/", " / ").replace("*", " * ").replace("+", " + ").replace("-", " - ").split()
-    total: float | None = None
-    pending = "+"
-    for word in words:
-        if word in operations:
-            pending = word
-            continue
-        value = series[word][index] if word in series else _number(word, expression)
-        if value is None or (pending == "/" and value == 0):
-            return None
-        total = value if total is None else operations[pending](total, value)
-    return total
-
-
-def _number(word: str, expression: str) -> float:
+def _put(backend: CloudWatchBackend, name: str, *arguments: Any, **named: Any) -> Alarm:
+    """In the place of moto's `put_metric_alarm`, where an alarm starts as OK, and again whenever it is changed."""
+    before = backend.alarms.get(name)
+    alarm = _put_in_moto(backend, name, *arguments, **named)
     try:
-        return float(word)
-    except ValueError:
-        raise ValueError(f"the rehearsal computes + - * / from left to right, not {expression!r}") from None
+        _refuse_unknown(alarm)
+    except Exception:
+        if before:
+            backend.alarms[name] = before
+        else:
+            del backend.alarms[name]
+        raise
+    alarm.state_value = before.state_value if before else "INSUFFICIENT_DATA"
+    return alarm
 
 
-def _series(
-    backend: CloudWatchBackend,
-    namespace: str,
-    name: str,
-    dimensions: Sequence[Dimension],
-    statistic: str,
-    period: int,
-    periods: int,
-    now: float,
-) -> list[float | None]:
-    wanted = {(dimension.name, dimension.value) for dimension in dimensions}
-    end = (int(now) // period + 1) * period
-    buckets: list[list[float]] = [[] for _ in range(periods + 1)]
-    for datum in backend.metric_data:
-        if datum.namespace != namespace or datum.name != name:
-            continue
-        age = end - _seconds(datum.timestamp)
-        index = int(age // period)
-        if age < 0 or index > periods or {(each.name, each.value) for each in datum.dimensions} != wanted:
-            continue
-        buckets[index].append(float(datum.value))
-    # A period that has only begun and has no data yet says nothing.
-    recent = buckets[:periods] if buckets[0] else buckets[1:]
-    return [_statistic(statistic or "Average", values) if values else None for values in recent]
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _statistic(name: str, values: Sequence[float]) -> float:
-    if name.startswith("p"):
-        ordered = sorted(values)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * float(name[1:]) / 100))]
-    known: Mapping[str, float] = {
-        "Sum": sum(values),
-        "Average": sum(values) / len(values),
-        "Maximum": max(values),
-        "Minimum": min(values),
-        "SampleCount": float(len(values)),
-    }
-    return known[name]
+def _set_by_hand(backend: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
+    """In the place of moto's `set_alarm_state`: as there, and the alarm acts."""
+    alarm = backend.alarms.get(alarm_name)
+    before = alarm.state_value if alarm else None
+    _set_state_in_moto(backend, alarm_name, reason, reason_data, state_value)
+    if alarm is not None and before is not None:
+        _by_hand[alarm.alarm_arn] = time.time() + SET_BY_HAND_SECONDS
+        if before != state_value:
+            alarm.state_value = before
+            _change(alarm, state_value, reason)
 
 
 def _change(alarm: Alarm, state: str, reason: str) -> None:
     """Put an alarm in a state, tell of it, and do what it says is to be done then."""
     before = alarm.state_value
     alarm.update_state(reason, json.dumps({}), state)
-    told = {"alarmName": alarm.name, "state": {"value": state, "reason": reason}, "previousState": {"value": before}}
+    moment = datetime.now(UTC)
+    told = {
+        "alarmName": alarm.name,
+        "state": {"value": state, "reason": reason, "timestamp": _with_offset(moment)},
+        "previousState": {"value": before},
+        "configuration": {"description": alarm.description},
+    }
     events.emit(alarm.region_name, "aws.cloudwatch", "CloudWatch Alarm State Change", told, [alarm.alarm_arn])
     if not alarm.actions_enabled:
         return
@@ -199,47 +203,57 @@ def _change(alarm: Alarm, state: str, reason: str) -> None:
         "INSUFFICIENT_DATA": alarm.insufficient_data_actions,
     }[state]
     for action in actions or []:
-        message = _for_function(alarm, told) if ":lambda:" in action else _for_topic(alarm, state, before, reason)
-        threading.Thread(target=events.deliver, args=(action, message, alarm.region_name), daemon=True).start()
+        if ":lambda:" in action:
+            message, principal = _for_function(alarm, told, moment), "lambda.alarms.cloudwatch.amazonaws.com"
+        else:
+            message, principal = _for_topic(alarm, state, before, reason, moment), "cloudwatch.amazonaws.com"
+        subject = f'{state}: "{alarm.name}" in {alarm.region_name}'
+        events.deliver_later(
+            action, message, alarm.region_name, principal=principal, source=alarm.alarm_arn, subject=subject
+        )
 
 
-def _for_topic(alarm: Alarm, state: str, before: str, reason: str) -> dict[str, Any]:
+def _for_topic(alarm: Alarm, state: str, before: str, reason: str, moment: datetime) -> dict[str, Any]:
+    """What a topic is told."""
     return {
         "AlarmName": alarm.name,
         "AlarmDescription": alarm.description,
         "AWSAccountId": ACCOUNT,
         "NewStateValue": state,
-        "OldStateValue": before,
         "NewStateReason": reason,
-        "StateChangeTime": datetime.now(UTC).isoformat(),
+        "StateChangeTime": _with_offset(moment),
         "Region": alarm.region_name,
         "AlarmArn": alarm.alarm_arn,
+        "OldStateValue": before,
+        "OKActions": alarm.ok_actions,
+        "AlarmActions": alarm.alarm_actions,
+        "InsufficientDataActions": alarm.insufficient_data_actions,
+        "Trigger": {
+            "MetricName": alarm.metric_name,
+            "Namespace": alarm.namespace,
+            "Statistic": _statistic(alarm),
+            "Dimensions": [{"name": each.name, "value": each.value} for each in alarm.dimensions],
+            "Period": alarm.period,
+            "EvaluationPeriods": alarm.evaluation_periods,
+            "DatapointsToAlarm": alarm.datapoints_to_alarm,
+            "ComparisonOperator": alarm.comparison_operator,
+            "Threshold": alarm.threshold,
+            "TreatMissingData": alarm.treat_missing_data or "missing",
+        },
     }
 
 
-def _for_function(alarm: Alarm, told: Mapping[str, Any]) -> dict[str, Any]:
+def _for_function(alarm: Alarm, told: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """What a function is told."""
     return {
         "source": "aws.cloudwatch",
         "alarmArn": alarm.alarm_arn,
         "accountId": ACCOUNT,
         "region": alarm.region_name,
-        "time": datetime.now(UTC).isoformat(),
+        "time": _with_offset(moment),
         "alarmData": told,
     }
 
 
-def _without_data(alarm: Alarm, *arguments: Any, **named: Any) -> None:
-    """In the place of moto's `__init__`, which starts an alarm as OK."""
-    _initialise(alarm, *arguments, **named)
-    alarm.state_value = "INSUFFICIENT_DATA"
-
-
-def _set_by_hand(backend: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
-    """In the place of moto's `set_alarm_state`: as there, and the alarm acts."""
-    alarm = backend.alarms.get(alarm_name)
-    before = alarm.state_value if alarm else None
-    _set_state_in_moto(backend, alarm_name, reason, reason_data, state_value)
-    if alarm is not None and before is not None and before != state_value:
-        _by_hand[alarm.alarm_arn] = time.time() + SET_BY_HAND_SECONDS
-        alarm.state_value = before
-        _change(alarm, state_value, reason)
+def _with_offset(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"

@@ -5,7 +5,8 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -13,15 +14,35 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import botocore.session
+from moto.core.request import Request
+from moto.core.routing import ServiceOperationRouter, get_service_router
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+from werkzeug.exceptions import HTTPException
 
 ACCOUNT: Final = "123456789012"
 """moto's own account, which every local stack names in `aws:allowedAccountIds`."""
-DEPLOYER: Final = f"arn:aws:iam::{ACCOUNT}:root"
+ROOT: Final = f"arn:aws:iam::{ACCOUNT}:root"
+ROLE_SESSION_SECONDS: Final = 3600
 
-SIGNED_AS: Final = {"monitoring": "cloudwatch", "states": "stepfunctions"}
-"""Signing names that are not the name of the service in botocore."""
+SIGNED_AS: Final[Mapping[str, tuple[str, ...]]] = {
+    "monitoring": ("cloudwatch",),
+    "states": ("stepfunctions",),
+    "elasticloadbalancing": ("elbv2", "elb"),
+    "email": ("ses", "sesv2"),
+    "sagemaker": ("sagemaker", "sagemaker-runtime", "sagemaker-featurestore-runtime", "sagemaker-metrics"),
+    "s3": ("s3", "s3control"),
+}
+"""What botocore calls the services behind a signing name, where that is not the name itself."""
 
+ONE_AT_A_TIME: Final = frozenset({"ec2", "ecr", "eks", "events", "iam", "kms"})
+"""Services whose models in moto look through shared dictionaries while others are added to: two requests at once break
+them. Those listed wait for nobody, so that none waits in a circle."""
+
+_turns: Final = {service: threading.RLock() for service in ONE_AT_A_TIME}
+_keys: dict[str, str] = {}
 _roles: dict[str, str] = {}
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -32,72 +53,100 @@ class Call:
     service: str
     action: str
     principal: str
-    """The ARN of the role that called; the account's root for what is not a role."""
+    """The ARN of the role or user that called, an AWS service's name, or the account's root for any other key."""
     region: str
+
+    @property
+    def reads(self) -> bool:
+        """Whether it only looks."""
+        return self.action.startswith(("Get", "List", "Describe", "Head", "Query", "Search", "Scan", "Select"))
+
+
+def turn_of(service: str) -> AbstractContextManager[Any]:
+    """Held while moto's models of a service are used, where they bear only one user at a time."""
+    return _turns.get(service) or nullcontext()
 
 
 def key_of(role: str) -> str:
-    """An access key that stands for a role, so that its calls are known as its own."""
-    key = "ASIA" + re.sub(r"\W", "", role.rpartition("/")[2].upper())[:12].ljust(12, "X")
-    while _roles.setdefault(key, role) != role:
-        key = key[:-1] + chr(65 + (ord(key[-1]) - 64) % 26)
-    return key
+    """An access key of a session of this role (its ARN), so that what is done with it is known as the role's."""
+    with _lock:
+        if role not in _keys:
+            session = sts_backends[ACCOUNT]["aws"].assume_role(
+                region_name="us-east-1",
+                role_session_name="rehearsal",
+                role_arn=role,
+                policy="",
+                duration=ROLE_SESSION_SECONDS,
+                external_id="",
+            )
+            _keys[role] = session.access_key_id
+            _roles[session.access_key_id] = role
+        return _keys[role]
+
+
+def principal_of(key: str) -> str:
+    """Who has this access key. The emulator's own services sign with their names."""
+    if key.endswith(".amazonaws.com"):
+        return key
+    if key in _roles:
+        return _roles[key]
+    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    if session:
+        return str(session.role_arn)
+    known = iam_backends[ACCOUNT]["aws"].access_keys.get(key)
+    user = getattr(known, "user_name", None)
+    return f"arn:aws:iam::{ACCOUNT}:user/{user}" if user else ROOT
 
 
 def describe(environ: dict[str, Any], body: bytes) -> Call:
     """What a request asks for, and on whose behalf."""
     scope = re.search(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     key, region, signed = scope.groups() if scope else ("", "us-east-1", "s3")
-    service = SIGNED_AS.get(signed, signed)
-    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-    action = target or _in_form(environ, body) or _by_path(service, environ["REQUEST_METHOD"], environ["PATH_INFO"])
+    candidates = SIGNED_AS.get(signed, (signed,))
+    action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2] or _in_form(environ, body)
+    service = candidates[0]
+    if not action:
+        service, action = _routed(candidates, environ)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Call(now, service, action, _roles.get(key, DEPLOYER), region)
+    return Call(now, service, action, principal_of(key), region)
 
 
-def _in_form(environ: dict[str, Any], body: bytes) -> str:
-    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        return ""
-    return urllib.parse.parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
+def _in_form(environ: Mapping[str, Any], body: bytes) -> str:
+    text: str = environ.get("QUERY_STRING", "")
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        text = body.decode("utf-8", "replace")
+    return urllib.parse.parse_qs(text).get("Action", [""])[0]
+
+
+def _routed(services: Iterable[str], environ: dict[str, Any]) -> tuple[str, str]:
+    """The service and operation of a REST request, by its method, path and query."""
+    for service in services:
+        router = _router(service)
+        if router:
+            try:
+                return service, router.match(Request(dict(environ)))[0].name
+            except (HTTPException, NotImplementedError):
+                continue
+    return next(iter(services)), f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"
 
 
 @cache
-def _paths(service: str) -> list[tuple[str, re.Pattern[str], str]]:
-    """The method and path of each operation of a REST service, the most specific first."""
-    session = botocore.session.get_session()
-    if service not in session.get_available_services():
-        return []
-    found = []
-    for model in [
-        service,
-        *(["sagemaker-runtime", "sagemaker-featurestore-runtime"] if service == "sagemaker" else []),
-    ]:
-        described = session.get_service_model(model)
-        for name in described.operation_names:
-            http = described.operation_model(name).http
-            path = http["requestUri"].split("?")[0]
-            pattern = re.sub(r"\\\{[^}]+\\\+\\\}", ".+", re.escape(path))
-            pattern = re.sub(r"\\\{[^}]+\\\}", "[^/]+", pattern)
-            found.append((http["method"], re.compile(f"{pattern}/?$"), name))
-    return sorted(found, key=lambda each: -len(each[1].pattern))
-
-
-def _by_path(service: str, method: str, path: str) -> str:
-    for candidate, pattern, name in _paths(service):
-        if candidate == method and pattern.match(path):
-            return name
-    return f"{method} {path}"
+def _router(service: str) -> ServiceOperationRouter | None:
+    if service not in botocore.session.get_session().get_available_services():
+        return None
+    return get_service_router(service)
 
 
 class Trail:
-    """Appends calls to a file."""
+    """Appends calls to a file, a line of JSON each."""
 
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
 
-    def add(self, call: Call, status: int) -> None:
-        line = json.dumps({**asdict(call), "status": status})
+    def add(self, call: Call, status: int, error: str | None) -> None:
+        """`error` is AWS's code of what went wrong, None where nothing did."""
+        line = json.dumps({**asdict(call), "status": status, "error": error})
         with self._lock:
             self._file.write(line + "\n")
             self._file.flush()
@@ -105,8 +154,11 @@ class Trail:
 
 def body_of(environ: dict[str, Any]) -> bytes:
     """The request's body, which is put back for whoever reads it next."""
-    length = environ.get("CONTENT_LENGTH")
-    body: bytes = environ["wsgi.input"].read(int(length)) if length else b""
+    if environ.get("wsgi.input_terminated"):  # sent in chunks, so that its length is not known before
+        body: bytes = environ["wsgi.input"].read()
+        environ["CONTENT_LENGTH"] = str(len(body))
+    else:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return body
 

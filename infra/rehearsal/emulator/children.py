@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,13 @@ _lock = threading.Lock()
 def spawn(argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that calls `watch_parent` first thing; `options` are Popen's.
 
-    It holds the reading end of a pipe whose writing end only this process has, and which the operating system closes
-    even when this process is killed.
+    It leads a process group of its own, so that what it starts ends with it. It holds the reading end of a pipe whose
+    writing end only this process has, and which the operating system closes even when this process is killed.
     """
     theirs, ours = os.pipe()
     passed = (theirs, *options.pop("pass_fds", ()))
     try:
-        process = subprocess.Popen(argv, env={**env, PARENT: str(theirs)}, pass_fds=passed, **options)
+        process = subprocess.Popen(argv, env={**env, PARENT: str(theirs)}, pass_fds=passed, process_group=0, **options)
     except BaseException:
         os.close(ours)
         raise
@@ -36,24 +37,33 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> sub
     return process
 
 
-def _reap(process: subprocess.Popen[bytes], ours: int) -> None:
-    process.wait()
-    os.close(ours)
-    with _lock:
-        _running.discard(process)
+def end(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that was started here, and to whatever it started."""
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
 
 
 def watch_parent() -> None:
-    """In a child: end at once when the parent is gone."""
+    """In a child: end at once, with whatever it started, when the parent is gone."""
     descriptor = int(os.environ.pop(PARENT))
     os.set_inheritable(descriptor, False)
 
     def wait() -> None:
         while os.read(descriptor, 1):
             pass
-        os._exit(0)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _reap(process: subprocess.Popen[bytes], ours: int) -> None:
+    process.wait()
+    os.close(ours)
+    with _lock:
+        _running.discard(process)
 
 
 @atexit.register
@@ -62,9 +72,9 @@ def end_all() -> None:
     with _lock:
         children = list(_running)
     for child in children:
-        child.terminate()
+        end(child, signal.SIGTERM)
     for child in children:
         try:
             child.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
+            end(child)

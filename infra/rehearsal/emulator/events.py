@@ -1,55 +1,35 @@
-"""Events that arrive: EventBridge rules, schedules, and the delivery to whatever they name."""
+"""Events that arrive: what EventBridge rules match, delivered to whatever they name."""
 
 import copy
 import json
-import re
 import threading
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
-from moto.events import models
+from botocore.exceptions import BotoCoreError, ClientError
 from moto.events.models import Rule, events_backends
-from moto.scheduler.models import Schedule, scheduler_backends
+from moto.events.utils import EventTemplateParser
 
-from infra.rehearsal.emulator import lambdas
-from infra.rehearsal.emulator.calls import ACCOUNT
+from infra.rehearsal.emulator.calls import ACCOUNT, key_of, turn_of
 
-LIVE_TARGETS: Final = ("lambda", "sns", "states", "sagemaker", "firehose")
-"""Targets that moto does not deliver to; the others are left to it."""
-UNITS: Final = {"minute": 60, "hour": 3600, "day": 86400}
-DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+DELIVERED_HERE: Final = ("lambda", "sagemaker", "sns", "sqs", "states")
+"""Targets that events are delivered to here; the others (logs, buses, archives) are left to moto."""
+NOT_DELIVERED: Final = (BotoCoreError, ClientError, LookupError)
 
 _endpoint = ""
 _send_to_moto_targets = Rule.send_to_targets
-_next_due: dict[str, tuple[str, datetime | None]] = {}
-
-
-@dataclass(frozen=True)
-class Due:
-    """Something on a schedule, and what to do when it is time."""
-
-    name: str
-    """`group/name` of a schedule; the name of a rule."""
-    arn: str
-    expression: str
-    timezone: str
-    region: str
-    targets: tuple[Mapping[str, Any], ...]
 
 
 def install(endpoint: str) -> None:
     """Deliver what moto does not, through `endpoint`."""
     global _endpoint
     _endpoint = endpoint
-    Rule.send_to_targets = _send_to_targets  # type: ignore[method-assign]  # that is what is replaced
+    Rule.send_to_targets = _send_to_targets  # type: ignore[assignment, method-assign]  # that is what is replaced
 
 
 def emit(region: str, source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
@@ -60,226 +40,162 @@ def emit(region: str, source: str, detail_type: str, detail: Mapping[str, Any], 
         "Detail": json.dumps(detail, default=str),
         "Resources": list(resources),
     }
-    events_backends[ACCOUNT][region].put_events([entry])
+    with turn_of("events"):
+        events_backends[ACCOUNT][region].put_events([entry])
 
 
-def deliver(arn: str, event: Any, region: str, target: Mapping[str, Any] | None = None) -> None:
-    """Hand an event to what an ARN names. Raises ClientError, or LookupError where there is nothing of that name."""
-    service = arn.split(":")[2]
+def deliver(
+    arn: str,
+    event: Any,
+    region: str,
+    *,
+    principal: str = "events.amazonaws.com",
+    source: str = "",
+    target: Mapping[str, Any] | None = None,
+    subject: str | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> None:
+    """Hand an event to what an ARN names, on behalf of a role (its ARN) or a service.
+
+    `source` is the ARN of what sends it, `target` holds EventBridge's parameters for it, `subject` a topic's, and
+    `attributes` a queue's. Raises what NOT_DELIVERED lists where it does not arrive.
+    """
+    service, name = arn.split(":")[2], arn.rpartition(":")[2]
     text = event if isinstance(event, str) else json.dumps(event, default=str)
     if service == "lambda":
-        function = lambdas.function_of(arn)
-        if function is None:
-            raise LookupError(f"there is no function {arn}")
-        lambdas.invoke_later(function, json.loads(text))
+        client = _client("lambda", region, principal)
+        _refuse_stranger(client, arn, principal, source)
+        client.invoke(FunctionName=arn, InvocationType="Event", Payload=text.encode())
     elif service == "sns":
-        subject = {"Subject": event["Subject"]} if isinstance(event, dict) and "Subject" in event else {}
-        _client("sns", region).publish(TopicArn=arn, Message=text, **subject)
+        more = {"Subject": subject[:100]} if subject else {}  # no topic takes a longer one
+        _client("sns", region, principal).publish(TopicArn=arn, Message=text, **more)
     elif service == "sqs":
-        sqs = _client("sqs", region)
-        url = sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
-        sqs.send_message(QueueUrl=url, MessageBody=text)
+        sqs = _client("sqs", region, principal)
+        group = (target or {}).get("SqsParameters", {}).get("MessageGroupId")
+        sqs.send_message(
+            QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"],
+            MessageBody=text,
+            MessageAttributes={
+                key: {"DataType": "String", "StringValue": value} for key, value in (attributes or {}).items()
+            },
+            **({"MessageGroupId": group} if group else {}),
+        )
     elif service == "states":
-        _client("stepfunctions", region).start_execution(stateMachineArn=arn, input=text)
+        _client("stepfunctions", region, principal).start_execution(stateMachineArn=arn, input=text)
     elif service == "sagemaker":
         parameters = (target or {}).get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
         name = arn.rpartition("/")[2]
-        _client("sagemaker", region).start_pipeline_execution(PipelineName=name, PipelineParameters=parameters)
-    elif service == "firehose":
-        record = {"Data": text.encode()}
-        _client("firehose", region).put_record(DeliveryStreamName=arn.rpartition("/")[2], Record=record)
-    elif service == "events":
-        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
-        _client("events", region).put_events(Entries=[{**entry, "EventBusName": arn}])
+        sagemaker = _client("sagemaker", region, principal)
+        sagemaker.start_pipeline_execution(PipelineName=name, PipelineParameters=parameters)
     else:
         raise LookupError(f"the rehearsal delivers no events to {service} ({arn})")
 
 
-def fire(name: str) -> int:
-    """Do now what a schedule (`group/name`) or a rule's schedule would do in its time; how many targets it has.
-
-    Raises LookupError where there is none of that name.
-    """
-    for due in _scheduled():
-        if due.name == name:
-            _start(due)
-            return len(due.targets)
-    raise LookupError(
-        f"there is no enabled schedule {name!r}; there are {', '.join(sorted(d.name for d in _scheduled()))}"
-    )
+def deliver_later(arn: str, event: Any, region: str, *, dead_letters: str | None = None, **how: Any) -> None:
+    """Deliver without waiting for it, as `deliver` does; what does not arrive goes to the queue `dead_letters`."""
+    arguments = (arn, event, region, dead_letters, how)
+    threading.Thread(target=_deliver_or_keep, args=arguments, daemon=True).start()
 
 
-def tick(now: float) -> None:
-    """Start whatever is due at `now`, in seconds since 1970."""
-    moment = datetime.fromtimestamp(now, UTC)
-    for due in _scheduled():
-        expression, when = _next_due.get(due.arn, ("", None))
-        if expression != due.expression:
-            _next_due[due.arn] = due.expression, following(due.expression, moment, due.timezone)
-        elif when is not None and moment >= when:
-            _next_due[due.arn] = due.expression, following(due.expression, moment, due.timezone)
-            _start(due)
+def timestamp(moment: float) -> str:
+    """A moment (seconds since 1970) as events have it."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def following(expression: str, after: datetime, timezone: str = "UTC") -> datetime | None:
-    """When a schedule is due next; None where it never is again. Raises ValueError for no schedule expression.
-
-    The forms are EventBridge's: `rate(5 minutes)`, `cron(0 8 ? * MON-FRI *)` and `at(2026-11-21T08:00:00)`.
-    """
-    zone = ZoneInfo(timezone)
-    if rate := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression):
-        return after + timedelta(seconds=int(rate[1]) * UNITS[rate[2]])
-    if at := re.fullmatch(r"at\((.+)\)", expression):
-        moment = datetime.fromisoformat(at[1]).replace(tzinfo=zone)
-        return moment if moment > after else None
-    if cron := re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression):
-        fields = cron.groups()
-        moment = after.astimezone(zone).replace(second=0, microsecond=0) + timedelta(minutes=1)
-        end = moment + timedelta(days=366 * 5)
-        while moment < end:
-            if not _on_day(fields, moment):
-                moment = moment.replace(hour=0, minute=0) + timedelta(days=1)
-            elif not _matches(fields[1], moment.hour, 0):
-                moment = moment.replace(minute=0) + timedelta(hours=1)
-            elif not _matches(fields[0], moment.minute, 0):
-                moment += timedelta(minutes=1)
-            else:
-                return moment.astimezone(UTC)
-        return None
-    raise ValueError(f"{expression!r} is no schedule: it is rate(…), cron(…) with six fields, or at(…)")
+def _deliver_or_keep(arn: str, event: Any, region: str, dead_letters: str | None, how: Mapping[str, Any]) -> None:
+    try:
+        deliver(arn, event, region, **how)
+    except NOT_DELIVERED as error:
+        where = f"; kept in {dead_letters}" if dead_letters else ""
+        print(f"not delivered to {arn}: {error}{where}", flush=True)
+        if dead_letters:
+            known = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            told = {"TARGET_ARN": arn, "ERROR_CODE": known, "ERROR_MESSAGE": str(error)[:1024]}
+            if how.get("source"):
+                told["RULE_ARN"] = how["source"]
+            try:
+                deliver(dead_letters, event, region, attributes=told)
+            except NOT_DELIVERED as failure:
+                print(f"lost, as {dead_letters} does not take it either: {failure}", flush=True)
 
 
-def _on_day(fields: Sequence[str], moment: datetime) -> bool:
-    _, _, day, month, weekday, year = fields
-    return (
-        _matches(day, moment.day, 1)
-        and _matches(_numbered(month, MONTHS), moment.month, 1)
-        and _matches(_numbered(weekday, DAYS), moment.isoweekday() % 7 + 1, 1)
-        and _matches(year, moment.year, 1970)
-    )
-
-
-def _numbered(field: str, names: Sequence[str]) -> str:
-    for number, name in enumerate(names, 1):
-        field = field.upper().replace(name, str(number))
-    return field
-
-
-def _matches(field: str, value: int, first: int) -> bool:
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        if span in ("*", "?"):
-            low, high = first, value
-        elif "-" in span:
-            low, high = (int(end) for end in span.split("-"))
-        else:
-            low = int(span)
-            high = value if step else low
-        if low <= value <= high and (value - low) % int(step or 1) == 0:
-            return True
-    return False
-
-
-def _scheduled() -> Iterator[Due]:
-    """Everything that is on a schedule and enabled."""
-    for region, events_backend in list(events_backends[ACCOUNT].items()):
-        for bus in list(events_backend.event_buses.values()):
-            for rule in list(bus.rules.values()):
-                if rule.scheduled_expression and rule.state == "ENABLED":
-                    targets = tuple(rule.targets)
-                    yield Due(rule.name, rule.arn, rule.scheduled_expression, "UTC", region, targets)
-    for region, backend in list(scheduler_backends[ACCOUNT].items()):
-        for group in list(backend.schedule_groups.values()):
-            for schedule in list(group.schedules.values()):
-                if schedule.state == "ENABLED":
-                    yield _due(schedule, region)
-
-
-def _due(schedule: Schedule, region: str) -> Due:
-    zone = schedule.schedule_expression_timezone
-    name = f"{schedule.group_name}/{schedule.name}"
-    return Due(name, schedule.arn, schedule.schedule_expression, zone, region, (schedule.target,))
-
-
-def _start(due: Due) -> None:
-    for target in due.targets:
-        event = {
-            "version": "0",
-            "detail-type": "Scheduled Event",
-            "source": "aws.events",
-            "account": ACCOUNT,
-            "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "region": due.region,
-            "resources": [due.arn],
-            "detail": {},
-        }
-        _in_background(target, target.get("Input") or event, due.region)
+def _refuse_stranger(client: Any, function: str, principal: str, source: str) -> None:
+    """Hold a service to the function's policy, without which AWS does not let it invoke. Roles are let through."""
+    if not principal.endswith(".amazonaws.com"):
+        return
+    try:
+        statements = json.loads(client.get_policy(FunctionName=function)["Policy"])["Statement"]
+    except client.exceptions.ResourceNotFoundException:
+        client.get_function_configuration(FunctionName=function)  # raises where there is no such function
+        statements = []
+    for statement in statements:
+        conditions = statement.get("Condition") or {}
+        sources = [
+            value for each in conditions.values() for key, value in each.items() if key.lower() == "aws:sourcearn"
+        ]
+        of_service = (statement.get("Principal") or {}).get("Service") == principal
+        if statement.get("Effect") == "Allow" and of_service and all(fnmatchcase(source, each) for each in sources):
+            return
+    raise LookupError(f"the policy of {function} does not let {principal} invoke it for {source}: add a Permission")
 
 
 def _send_to_targets(rule: Rule, event: Any, transform_input: bool = True) -> None:
     """In the place of moto's method. A rule without a pattern is a schedule, and matches no event."""
-    if not rule.event_pattern.get_pattern() or not rule.event_pattern.matches_event(event):
+    pattern = rule.event_pattern
+    if rule.state == "DISABLED" or not pattern.get_pattern() or not pattern.matches_event(event):
         return
-    left_to_moto = [target for target in rule.targets if target["Arn"].split(":")[2] not in LIVE_TARGETS]
-    if left_to_moto:
+    for target in list(rule.targets):
+        if target["Arn"].split(":")[2] in DELIVERED_HERE:
+            send_to(target, shaped(target, _readable(event)), rule.region_name, rule.arn)
+            continue
         others = copy.copy(rule)
-        others.targets = left_to_moto
-        _send_to_moto_targets(others, event, transform_input)
-    for target in rule.targets:
-        if target not in left_to_moto:
-            _in_background(target, _shaped(target, _readable(event)), rule.region_name)
+        others.targets = [target]
+        try:
+            _send_to_moto_targets(others, event, transform_input)
+        except Exception as error:  # One target must not keep an event from the others, nor its sender from going on.
+            print(f"not delivered to {target['Arn']}: {type(error).__name__}: {error}", flush=True)
 
 
-def _readable(event: Any) -> Any:
-    moment = event.get("time")
-    if isinstance(moment, int | float):
-        return {**event, "time": datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    return event
+def send_to(target: Mapping[str, Any], event: Any, region: str, source: str) -> None:
+    """Deliver to a target of a rule or schedule, as its role where it has one."""
+    dead_letters = (target.get("DeadLetterConfig") or {}).get("Arn")
+    principal = target.get("RoleArn") or "events.amazonaws.com"
+    deliver_later(
+        target["Arn"], event, region, dead_letters=dead_letters, principal=principal, source=source, target=target
+    )
 
 
-def _shaped(target: Mapping[str, Any], event: Any) -> Any:
+def shaped(target: Mapping[str, Any], event: Any) -> Any:
     """The event as a target wants it: whole, a constant, a part, or written into a template."""
-    if "Input" in target:
+    if target.get("Input"):
         return target["Input"]
-    if "InputPath" in target:
+    if target.get("InputPath"):
         found = event
         for step in target["InputPath"].removeprefix("$").strip(".").split("."):
-            found = found[step] if step else found
+            found = found.get(step) if step and isinstance(found, dict) else found
         return found
     transformer = target.get("InputTransformer")
     if not transformer:
         return event
-    return models.EventTemplateParser.parse(
+    return EventTemplateParser.parse(
         input_template=transformer.get("InputTemplate"),
         input_paths_map=transformer.get("InputPathsMap", {}),
         event=event,
     )
 
 
-def _in_background(target: Mapping[str, Any], event: Any, region: str) -> None:
-    threading.Thread(target=_deliver_or_keep, args=(target, event, region), daemon=True).start()
+def _readable(event: Any) -> Any:
+    moment = event.get("time")
+    return {**event, "time": timestamp(moment)} if isinstance(moment, int | float) else event
 
 
-def _deliver_or_keep(target: Mapping[str, Any], event: Any, region: str) -> None:
-    """Deliver, or hand what cannot be delivered to the target's dead-letter queue."""
-    try:
-        deliver(target["Arn"], event, region, target)
-    except (ClientError, LookupError) as error:
-        queue = (target.get("DeadLetterConfig") or {}).get("Arn")
-        print(f"not delivered to {target['Arn']}: {error}" + (f"; kept in {queue}" if queue else ""), flush=True)
-        if queue:
-            try:
-                deliver(queue, event, region)
-            except (ClientError, LookupError):
-                traceback.print_exc()
-
-
-def _client(service: str, region: str) -> Any:
-    return boto3.client(
+@cache
+def _client(service: str, region: str, principal: str) -> Any:
+    return boto3.session.Session().client(
         service,  # type: ignore[call-overload]  # chosen at run time
         region_name=region,
         endpoint_url=_endpoint,
-        aws_access_key_id="events",
+        aws_access_key_id=principal if principal.endswith(".amazonaws.com") else key_of(principal),
         aws_secret_access_key="rehearsal",
-        config=Config(retries={"total_max_attempts": 1}),
+        config=Config(retries={"total_max_attempts": 1}, proxies={}),
     )
