@@ -37,7 +37,11 @@ class ModelRegistry(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
 
         group = aws.sagemaker.ModelPackageGroup(
-            name, model_package_group_name=name, model_package_group_description=spec.description, opts=child
+            name,
+            model_package_group_name=name,
+            model_package_group_description=spec.description,
+            # Its versions are the record of what was served: they outlive the stack, and AWS deletes no group with any.
+            opts=child.merge(pulumi.ResourceOptions(retain_on_delete=True)),
         )
         decided = aws.cloudwatch.EventRule(
             f"{name}-decided",
