@@ -5,6 +5,7 @@ Standard library only, for it is packed with Lambda functions and with models.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Literal
 
 Kind = Literal["Integral", "Fractional", "String"]
@@ -38,9 +39,11 @@ class Feature:
             value = float(text)
         except ValueError:
             return f"{self.name} is {text!r}, which is no number"
-        if self.minimum is not None and value < self.minimum or self.maximum is not None and value > self.maximum:
-            return f"{self.name} is {text}, outside {self.minimum} to {self.maximum}"
-        return None if value == value else f"{self.name} is not a number"
+        least = -inf if self.minimum is None else self.minimum
+        most = inf if self.maximum is None else self.maximum
+        if not least <= value <= most or not isfinite(value):
+            return f"{self.name} is {text}, which is not within {least:g} to {most:g}"
+        return None
 
 
 @dataclass(frozen=True)

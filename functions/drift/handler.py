@@ -14,6 +14,10 @@ from functions.drift.core import compare, from_json, observe
 
 NAMESPACE: Final = "Slipway/Drift"
 WINDOW: Final = timedelta(hours=1)
+LATE: Final = timedelta(hours=1)
+"""Captures are filed by the hour of their request, and may be written that much later."""
+REPORT: Final = "%Y-%m-%dT%H-%M-%S-%f.json"
+"""What a report is called after its time, UTC; so reports sort by time."""
 
 
 def handler(event: dict[str, str], _context: object) -> dict[str, Any]:
@@ -23,10 +27,9 @@ def handler(event: dict[str, str], _context: object) -> dict[str, Any]:
     URIs that end in a slash), and the ARN of the model package that brings the baseline. Returns the report.
     """
     s3, now = boto3.client("s3"), datetime.now(UTC)
-    baseline = from_json(_read(s3, _baseline_uri(event["model_package_arn"])))
+    baseline = from_json(_open(s3, _baseline_uri(event["model_package_arn"])).read())
     prefix = f"{event['captures']}{event['endpoint']}/{event['variant']}/"
-    lines = (line for uri in _recent(s3, prefix, now) for line in _read(s3, uri).splitlines() if line.strip())
-    window = observe(baseline, lines)
+    window = observe(baseline, _lines(s3, prefix, now))
     findings = compare(baseline, window)
     drifted = [finding for finding in findings if finding.reasons]
     report = {
@@ -40,14 +43,14 @@ def handler(event: dict[str, str], _context: object) -> dict[str, Any]:
         "max_psi": max((finding.psi for finding in findings), default=0.0),
         "features": [asdict(finding) for finding in findings],
     }
-    target = urlsplit(f"{event['reports']}{event['endpoint']}/{now:%Y-%m-%dT%H-%M-%S-%f}.json")
+    target = urlsplit(f"{event['reports']}{event['endpoint']}/{now.strftime(REPORT)}")
     s3.put_object(Bucket=target.netloc, Key=target.path.lstrip("/"), Body=json.dumps(report).encode())
     print(metrics(report))
     return report
 
 
 def metrics(report: dict[str, Any]) -> str:
-    """A log line that CloudWatch turns into the metrics of one window. Nothing is said of a window that is too small."""
+    """A log line that CloudWatch turns into the metrics of one window. Of a window too small it tells only the size."""
     names = ["rows", "malformed"]
     if report["status"] != "insufficient":
         names += ["drifted_features", "max_psi"]
@@ -68,10 +71,18 @@ def _baseline_uri(package_arn: str) -> str:
         ) from None
 
 
+def _lines(s3: Any, prefix: str, now: datetime) -> Iterator[bytes]:
+    """The lines of what was captured in the last hour, one by one: an hour of captures need not fit in memory."""
+    for uri in _recent(s3, prefix, now):
+        for line in _open(s3, uri).iter_lines(chunk_size=1 << 16):
+            if line.strip():
+                yield line
+
+
 def _recent(s3: Any, prefix: str, now: datetime) -> Iterator[str]:
-    """The capture files of the last hour. SageMaker files them by the hour of the request: .../yyyy/mm/dd/hh/."""
+    """The capture files that were written in the last hour. Folders are .../yyyy/mm/dd/hh/, the request's hour."""
     url = urlsplit(prefix)
-    for hour in sorted({now - WINDOW, now}):
+    for hour in sorted({now - WINDOW - LATE, now - WINDOW, now}):
         folder = f"{url.path.lstrip('/')}{hour:%Y/%m/%d/%H}/"
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=url.netloc, Prefix=folder):
             for found in page.get("Contents", []):
@@ -79,6 +90,7 @@ def _recent(s3: Any, prefix: str, now: datetime) -> Iterator[str]:
                     yield f"s3://{url.netloc}/{found['Key']}"
 
 
-def _read(s3: Any, uri: str) -> str:
+def _open(s3: Any, uri: str) -> Any:
+    """The stream of an object's bytes."""
     url = urlsplit(uri)
-    return str(s3.get_object(Bucket=url.netloc, Key=url.path.lstrip("/"))["Body"].read(), "utf-8")
+    return s3.get_object(Bucket=url.netloc, Key=url.path.lstrip("/"))["Body"]

@@ -12,6 +12,8 @@ def _codes(first: int, last: int) -> tuple[str, ...]:
     return tuple(str(code) for code in range(first, last + 1))
 
 
+LABEL: Final = "employed"
+"""What the model tells: 1 for a person who has work, else 0."""
 SCHEMA: Final = FeatureSchema(
     name="employment",
     record_id="id",

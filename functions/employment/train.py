@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import joblib
 import numpy as np
@@ -19,21 +18,25 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from functions.drift.core import fit, to_json
-from functions.employment.features import SCHEMA
-
-LABEL: Final = "employed"
-GATE: Final = {"accuracy": 0.80, "auc": 0.88}
-"""The least that a version must reach on held-out rows before it may be approved."""
+from functions.employment.features import LABEL, SCHEMA
 
 
 def rows(folder: Path) -> Iterator[tuple[list[str], int]]:
-    """Each row's features as texts, and its label. Raises ValueError for a row that the schema does not allow."""
+    """Each row's features as texts, and its label.
+
+    Raises ValueError for a file that lacks a column, and for a row that the schema does not allow.
+    """
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                texts = [row[name] for name in SCHEMA.names]
+            reader = csv.DictReader(file)
+            if lacking := {*SCHEMA.names, LABEL} - set(reader.fieldnames or ()):
+                raise ValueError(f"{path.name} has no column {', '.join(sorted(lacking))}")
+            for row in reader:
+                texts = [row[name] or "" for name in SCHEMA.names]
                 for problem in SCHEMA.problems(texts):
-                    raise ValueError(f"{path.name}, line {number}: {problem}")
+                    raise ValueError(f"{path.name}, line {reader.line_num}: {problem}")
+                if row[LABEL] not in ("0", "1"):
+                    raise ValueError(f"{path.name}, line {reader.line_num}: {LABEL} is {row[LABEL]!r}; it is 0 or 1")
                 yield texts, int(row[LABEL])
 
 
@@ -46,7 +49,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
 
-    data = list(rows(Path(os.environ["SM_CHANNEL_TRAIN"])))
+    channel = Path(os.environ["SM_CHANNEL_TRAIN"])
+    data = list(rows(channel))
+    if not data:
+        raise SystemExit(f"there are no rows in {channel}: the channel `train` needs CSV files")
     texts, labels = [row for row, _ in data], np.array([label for _, label in data])
     values = np.array(texts, dtype=float)
     print(f"{len(data):,} rows, {labels.mean():.1%} employed", flush=True)
@@ -67,7 +73,7 @@ def main() -> None:
         "rows_trained": len(train_labels),
         "rows_held_out": len(test_labels),
     }
-    print(f"accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f} on {len(test_labels):,} held-out rows", flush=True)
+    print(f"accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f} on {len(test_labels):,} others", flush=True)
 
     baseline = fit(SCHEMA.names, [feature.is_categorical for feature in SCHEMA.features], texts)
     joblib.dump(model, Path(os.environ["SM_MODEL_DIR"]) / "model.joblib")

@@ -35,8 +35,8 @@ import pyarrow.parquet
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.employment.features import SCHEMA
-from functions.employment.train import GATE, LABEL
+from functions.employment.features import LABEL, SCHEMA
+from functions.employment.gate import GATE
 from infra.settings import ROOT
 
 DATA: Final = "nannyml/datasets/data/employment_MA_{part}.pq"
