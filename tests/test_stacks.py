@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -11,7 +12,11 @@ import pytest
 from pretend_aws import PretendAws, up
 
 from infra.contract import Platform
-from infra.settings import ENVIRONMENTS, load, stack_names
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.deployment import Factory
+from infra.rehearsal.engine import Engine, Resource, StateStore
+from infra.rehearsal.kubernetes import KubernetesProvider
+from infra.settings import ENVIRONMENTS, Settings, load, stack_names
 
 
 def deployed(stack: str, **overrides: Any) -> tuple[PretendAws, dict[str, Any]]:
@@ -91,6 +96,36 @@ def test_only_the_rehearsal_gives_its_data_up(stack: str) -> None:
 
     assert not any(bucket["forceDestroy"] for bucket in made.inputs(aws.s3.Bucket).values())
     assert all(cluster["deletionProtection"] for cluster in made.inputs(aws.eks.Cluster).values())
+
+
+def planned(stack: str, work: Path, **overrides: Any) -> tuple[Resource, ...]:
+    """A stack's resources with the options that a mock does not see, from a plan that asks nobody."""
+
+    def cloud(settings: Settings) -> AwsProvider:
+        return AwsProvider(settings.region, settings.account_id, settings.tags, None)
+
+    providers: dict[str, Factory] = {"aws": cloud, "kubernetes": lambda _: KubernetesProvider(work)}
+    engine = Engine(work, providers, state=StateStore(work))
+    return engine.plan(load(stack, overrides or None)).resources
+
+
+@pytest.mark.parametrize("env, protected", [("prod", True), ("local", False)])
+def test_what_holds_data_is_protected_where_it_matters(env: str, protected: bool, tmp_path: Path) -> None:
+    holding = {each.pulumi_type for each in (aws.kms.Key, aws.s3.Bucket, aws.eks.Cluster, aws.sagemaker.FeatureGroup)}
+
+    both = [*planned(f"platform-{env}", tmp_path), *planned(f"employment-{env}", tmp_path)]
+
+    assert {each.type: each.protect for each in both if each.type in holding} == dict.fromkeys(holding, protected)
+
+
+def test_what_may_still_be_live_is_never_deleted(tmp_path: Path) -> None:
+    resources = planned("employment-local", tmp_path, model_version=1)
+
+    assert {each.type for each in resources if each.retain_on_delete} == {
+        aws.sagemaker.Model.pulumi_type,
+        aws.sagemaker.EndpointConfiguration.pulumi_type,
+        aws.sagemaker.ModelPackageGroup.pulumi_type,
+    }
 
 
 def test_objects_in_the_cluster_wait_for_it_and_go_through_its_own_provider() -> None:
