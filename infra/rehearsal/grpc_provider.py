@@ -1,7 +1,6 @@
 """The rehearsal's providers for the real Pulumi engine: the same checks and calls, over Pulumi's provider protocol.
 
-`python -m infra.rehearsal.grpc_provider aws|kubernetes` prints the port it listens on, as the engine expects of a plugin.
-It deploys to the emulator at SLIPWAY_ENDPOINT, and only there: `infra/cloud.py` puts it on PATH for local stacks.
+`python -m infra.rehearsal.grpc_provider aws|kubernetes` prints its port, as the engine expects of a plugin. It deploys to the emulator at SLIPWAY_ENDPOINT, and only there: `infra/cloud.py` puts it on PATH for local stacks.
 """
 
 import json
@@ -217,8 +216,8 @@ def endpoint() -> str:
     address = os.environ.get("SLIPWAY_ENDPOINT", "")
     if urlsplit(address).hostname not in LOOPBACK:
         raise ProviderError(
-            f"SLIPWAY_ENDPOINT is {address!r}: this provider deploys to an emulator on 127.0.0.1, never to AWS. Take it "
-            "off PATH to deploy to AWS, or use `slipway up local --engine pulumi`"
+            f"SLIPWAY_ENDPOINT is {address!r}: this provider deploys to an emulator on 127.0.0.1, never to AWS. Take "
+            "it off PATH to deploy to AWS, or use `slipway up local --engine pulumi`"
         )
     return address
 
