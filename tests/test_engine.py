@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -900,6 +901,76 @@ def test_a_deployment_killed_again_and_again_makes_nothing_twice(moment: int, tm
         assert things["base"]["kind"] == outcome["kind"]
         followers = {things[name]["label"] for name in ("thing0", "thing1", "thing2")} | {things["fixed"]["kind"]}
         assert followers == {things["base"]["handle"]}
+
+
+def cut_short(bench: Bench, call: str, name: str, build: Build) -> None:
+    """Deploy `build`, then put the state's files back to what they were in the middle of a call for a thing."""
+    state, then = bench.work / "state", bench.work / "then"
+
+    def keep(*moment: str) -> None:
+        if moment == (call, name):
+            shutil.copytree(state, then)
+
+    bench.cloud.during = keep
+    bench.up(build)
+    bench.cloud.during = lambda call, name: None
+    shutil.rmtree(state)
+    then.rename(state)
+
+
+def test_a_creation_cut_short_is_found_again_by_a_program_that_has_changed(bench: Bench) -> None:
+    cut_short(bench, "created", "one", lambda: Thing("one", label="a"))
+    bench.up(lambda: Thing("one", label="b"))
+
+    assert bench.cloud.creations == ["one"]
+    assert bench.cloud.things["one"]["label"] == "b"
+
+
+def test_a_creation_cut_short_that_nobody_wants_any_more_is_deleted(bench: Bench) -> None:
+    cut_short(bench, "created", "one", lambda: Thing("one"))
+    bench.up(lambda: None)
+    assert bench.cloud.things == {}
+
+    cut_short(bench, "created", "two", lambda: Thing("two"))
+    bench.engine.down(settings(lambda: None))
+    assert bench.cloud.things == {} and StateStore(bench.work).stacks() == []
+
+
+def test_a_replacement_cut_short_is_ended_and_its_predecessor_deleted(bench: Bench) -> None:
+    bench.up(lambda: Thing("one", kind="a"))
+    cut_short(bench, "created", "one", lambda: Thing("one", kind="b"))
+    bench.up(lambda: Thing("one", kind="b"))
+
+    assert bench.cloud.creations == ["one", "one"]
+    assert len(list((bench.work / "cloud/things").iterdir())) == 1
+    assert bench.cloud.things["one"]["kind"] == "b"
+
+
+def test_an_update_cut_short_is_made_good_even_if_the_program_goes_back(bench: Bench) -> None:
+    bench.up(lambda: Thing("one", label="a"))
+    cut_short(bench, "updated", "one", lambda: Thing("one", label="b"))
+    bench.up(lambda: Thing("one", label="a"))
+
+    assert bench.cloud.things["one"]["label"] == "a"
+
+
+def test_a_creation_cut_short_whose_ground_is_gone_is_begun_anew(bench: Bench) -> None:
+    def program() -> None:
+        Thing("user", label=Thing("base").handle)
+
+    cut_short(bench, "create", "user", program)
+    lost = bench.cloud.things["base"]["handle"]
+    bench.cloud.lose_everything()
+    bench.cloud.failing["create", "user"] = "there is no such base"
+
+    def relent(call: str, name: str) -> None:
+        if (call, name) == ("created", "base"):
+            bench.cloud.failing.clear()
+
+    bench.cloud.during = relent
+    bench.up(program)
+
+    assert bench.cloud.things["user"]["label"] == bench.cloud.things["base"]["handle"] != lost
 
 
 def test_ctrl_c_lets_running_operations_end_and_starts_nothing_new(bench: Bench) -> None:
