@@ -135,7 +135,9 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:
         with _told(context):
             answer = self.provider.invoke(request.tok, _open(request.args))
-        return provider_pb2.InvokeResponse(**{"return": _closed(answer)})
+        response = provider_pb2.InvokeResponse()
+        getattr(response, "return").CopyFrom(_closed(answer))  # a word of Python's own
+        return response
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pulumi
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]  # no stubs are installed for protobuf
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import alias_pb2, engine_pb2, resource_pb2
 
 from infra.rehearsal.deployment import PROJECT, Alias, Deployment, Registered, Registration
@@ -95,7 +95,9 @@ class Monitor:
     def Invoke(self, request: Any) -> Any:
         _refuse_package(request)
         answer = self._deployment.invoke(request.tok, from_struct(request.args), request.provider)
-        return resource_pb2.ResourceInvokeResponse(**{"return": to_struct(answer)})
+        response = resource_pb2.ResourceInvokeResponse()
+        getattr(response, "return").CopyFrom(to_struct(answer))  # a word of Python's own
+        return response
 
     def Call(self, request: Any) -> Any:
         raise Unsupported(f"the rehearsal does not know methods of resources, such as {request.tok}")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from google.protobuf import struct_pb2  # type: ignore[import-untyped]  # no stubs are installed for protobuf
+from google.protobuf import struct_pb2
 
 from infra.rehearsal.provider import UNKNOWN, Props
 

@@ -260,10 +260,12 @@ class Rehearsal:
             for stack in reversed([each for each in wanted if each in self.store.stacks()]):
                 settings = load(stack)
                 group = (self.store.load(stack).outputs() or {}).get("model_package_group_name")
-                if group:  # versions are registered by training, not by the stack
-                    product.empty_registry(self._clients(emulator, settings), group)
                 with self.watching(stack, len(self.store.load(stack).resources)) as watch:
                     result = engine.down(settings, on_event=watch)
+                if group:  # the stack leaves a registry where it is, for its versions are no part of the stack
+                    clients = self._clients(emulator, settings)
+                    product.empty_registry(clients, group)
+                    clients("sagemaker").delete_model_package_group(ModelPackageGroupName=group)
                 removed[stack] = result.counts.get("delete", 0)
                 self.say(f"{stack}: {removed[stack]} deleted")
         if everything:

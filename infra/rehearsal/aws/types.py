@@ -99,7 +99,8 @@ def passed(*names: str) -> Callable[[Mapping[str, Any]], Props]:
 
 def without(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: every input but these."""
-    return lambda values: {name: value for name, value in values.items() if name not in names}
+    left_out = (*names, "before")  # what it was like before an update is for `_moved` alone
+    return lambda values: {name: value for name, value in values.items() if name not in left_out}
 
 
 DEFAULT_ENCRYPTION: Final = "ServerSideEncryptionConfiguration.rules.applyServerSideEncryptionByDefault"
