@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from functions.features import Feature
 
 def model_fn(model_dir: str) -> Any:
     """The model that training wrote."""
+    # Requests are small and many: OpenMP's threads would wait for each other. It reads this when scikit-learn is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     return joblib.load(Path(model_dir) / "model.joblib")
 
 

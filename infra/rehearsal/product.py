@@ -8,9 +8,11 @@ people of 2015 with the answer to train on, people of 2016 to 2018 to serve.
 """
 
 import csv
+import gzip
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -31,12 +33,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import boto3
-import pyarrow.parquet
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.drift.handler import REPORT
 from functions.employment.features import LABEL, SCHEMA
-from functions.employment.gate import GATE
+from functions.employment.gate import GATE, shortfalls
 from infra.settings import ROOT
 
 DATA: Final = "nannyml/datasets/data/employment_MA_{part}.pq"
@@ -47,6 +50,9 @@ CODE_OF_MODEL: Final = (
     "functions/employment/features.py",
 )
 """What inference.py imports, and so travels inside the model's archive."""
+CODE_OF_TRAINING: Final = ("functions/*.py", "functions/employment/*.py", "functions/drift/core.py")
+"""What decides, with the data, which model comes out of training."""
+BATCH: Final = 10_000
 REQUESTS: Final = 40
 ROWS_A_REQUEST: Final = 50
 RECORDS: Final = 200
@@ -83,7 +89,11 @@ class Clients:
                     endpoint_url=self.endpoint,
                     aws_access_key_id="slipway",
                     aws_secret_access_key="rehearsal",
-                    config=Config(retries={"total_max_attempts": 1}, max_pool_connections=THREADS * 2),
+                    config=Config(
+                        retries={"total_max_attempts": 1},
+                        max_pool_connections=THREADS * 2,
+                        proxies={},  # It is on this machine, whatever HTTP_PROXY says.
+                    ),
                 )
             return self._made[service]
 
@@ -92,55 +102,97 @@ class Clients:
         url = f"{self.endpoint}/_slipway/{path}"
         posted = urllib.request.Request(url, json.dumps(request).encode(), {"Content-Type": "application/json"})
         try:
-            urllib.request.urlopen(posted, timeout=WAIT_SECONDS).close()
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(posted, timeout=WAIT_SECONDS).close()
         except urllib.error.HTTPError as error:
             raise ProductError(f"the emulator refused {path}: {error.read().decode()}") from error
+        except OSError as error:
+            raise ProductError(f"the emulator does not answer at {self.endpoint}: {error}") from error
 
 
 def census(part: str, rows: int | None = None) -> Iterator[dict[str, str]]:
     """Rows of the data as texts. `part`: `reference` (2015, with the label), `analysis` (2016 to 2018)."""
+    import pyarrow.parquet  # here, for every command imports this module and few read the data
+
     path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part=part))
+    if not Path(str(path)).exists():
+        raise ProductError(f"the census data are not at {path}: run `make clean` and `make up` to install them again")
     columns = ["id", *SCHEMA.names, *([LABEL] if part == "reference" else [])]
-    table = pyarrow.parquet.read_table(path, columns=columns)
-    for batch in (table if rows is None else table.slice(0, rows)).to_batches():
-        for row in batch.to_pylist():
-            yield {name: _text(row[name]) for name in columns}
+    batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=BATCH, columns=columns)
+    texts = (zip(*(map(_text, column.to_pylist()) for column in batch.columns), strict=True) for batch in batches)
+    for row in itertools.islice(itertools.chain.from_iterable(texts), rows):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as CSV has it: nothing for a missing one, `46` for 46.0."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def approved_versions(clients: Clients, group: str) -> list[int]:
-    """The versions of a model that may be released."""
+    """The versions of a model that may be released, the oldest first; none where there is no such group."""
+    with _explained("reading the registry"):
+        arns = _versions(clients, group, ModelApprovalStatus="Approved")
+    return sorted(_version(arn) for arn in arns)
+
+
+def _versions(clients: Clients, group: str, **wanted: str) -> list[str]:
+    """The ARNs of a model's versions."""
+    sagemaker = clients("sagemaker")
     try:
-        listed = clients("sagemaker").list_model_packages(ModelPackageGroupName=group, ModelApprovalStatus="Approved")
+        sagemaker.describe_model_package_group(ModelPackageGroupName=group)
     except ClientError as error:
-        if "does not exist" in str(error) or "not find" in str(error) or "NotFound" in str(error):
+        if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
             return []
-        raise ProductError(f"the registry cannot be read: {error}") from error
-    return sorted(int(each["ModelPackageArn"].rpartition("/")[2]) for each in listed["ModelPackageSummaryList"])
+        raise
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group, **wanted)
+    return [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]
+
+
+def _version(arn: str) -> int:
+    return int(arn.rpartition("/")[2])
 
 
 def train_and_approve(clients: Clients, outputs: Outputs, image: str, say: Say) -> int:
     """Train a model, register it with what it was measured at, and approve it where it passes the gate.
 
-    Returns its version. Raises ProductError; a version that does not pass stays registered, waiting for a person.
+    What the same code made of the same data before is not trained again. Returns its version. Raises ProductError; a
+    version that does not pass stays registered, waiting for a person.
     """
     with _explained("training"):
         uri = _training_data(clients, outputs, say)
-        with tempfile.TemporaryDirectory(prefix="slipway-training-") as folder:
-            made = _train(clients, uri, Path(folder), say)
-            arn = _register(clients, outputs, image, uri, made, say)
-        _gate(clients, arn, made.metrics, say)
-    return int(arn.rpartition("/")[2])
+        run = _run(uri, image)
+        arn = _registered(clients, outputs["model_package_group_name"], run)
+        if arn is None:
+            with tempfile.TemporaryDirectory(prefix="slipway-training-") as folder:
+                made = _train(clients, uri, Path(folder), say)
+            arn = _register(clients, outputs, image, uri, run, made, say)
+        _gate(clients, arn, say)
+    return _version(arn)
+
+
+def _run(data: str, image: str) -> str:
+    """What a training run is called: after the data (a URI that names their content), the code and the libraries."""
+    digest = hashlib.sha256(f"{data} {image} {importlib.metadata.version('scikit-learn')}".encode())
+    for path in sorted(path for pattern in CODE_OF_TRAINING for path in ROOT.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _registered(clients: Clients, group: str, run: str) -> str | None:
+    """The version that this training run was registered as."""
+    for arn in _versions(clients, group):
+        package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
+        if package.get("CustomerMetadataProperties", {}).get("run") == run:
+            return arn
+    return None
 
 
 @dataclass(frozen=True)
 class Trained:
     """What a training run left: files, and numbers."""
 
-    run: str
     archive: bytes
     baseline: bytes
     metrics: Mapping[str, float]
@@ -176,56 +228,58 @@ def _train(clients: Clients, uri: str, folder: Path, say: Say) -> Trained:
         "SM_CHANNEL_TRAIN": str(channel),
         "SM_MODEL_DIR": str(model),
         "SM_OUTPUT_DATA_DIR": str(output),
+        # One thread takes a second; several wait for each other for ten where other programs want the processors, too.
+        "OMP_NUM_THREADS": "1",
     }
     say("training: functions/employment/train.py, here and not in its container")
-    job = subprocess.Popen(
-        [sys.executable, "-m", "functions.employment.train"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    script = [sys.executable, "-m", "functions.employment.train"]
     lines: list[str] = []
-    try:
-        assert job.stdout
-        for line in job.stdout:
-            lines.append(line.rstrip())
-            say(f"  {line.rstrip()}")
-        code = job.wait()
-    finally:
-        job.kill()
-    if code:
-        raise ProductError(f"training failed with exit code {code}:\n" + "\n".join(lines[-15:]))
-    archive = _archive(model)
+    with subprocess.Popen(
+        script, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as job:
+        try:
+            assert job.stdout
+            for line in job.stdout:
+                lines.append(line.rstrip())
+                say(f"  {line.rstrip()}")
+        except BaseException:
+            job.kill()
+            raise
+    if job.returncode:
+        raise ProductError(f"training failed with exit code {job.returncode}:\n" + "\n".join(lines[-15:]))
     return Trained(
-        run=hashlib.sha256(archive + uri.encode()).hexdigest()[:12],
-        archive=archive,
+        archive=_archive(model),
         baseline=(output / "baseline.json").read_bytes(),
         metrics=json.loads((output / "metrics.json").read_text("utf-8")),
     )
 
 
 def _archive(model: Path) -> bytes:
-    """model.tar.gz as SageMaker's containers want it: the model, and below `code/` what serves it."""
+    """model.tar.gz as SageMaker's containers want it: the model, and below `code/` what serves it.
+
+    The same files make the same bytes: no times and no owners.
+    """
+    files = {path.name: path for path in sorted(model.iterdir())}
+    files |= {f"code/{name}": ROOT / name for name in CODE_OF_MODEL}
+    files["code/inference.py"] = ROOT / "functions/employment/inference.py"
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for path in sorted(model.iterdir()):
-            archive.add(path, path.name)
-        for name in CODE_OF_MODEL:
-            archive.add(ROOT / name, f"code/{name}")
-        archive.add(ROOT / "functions/employment/inference.py", "code/inference.py")
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for name, path in files.items():
+            body = path.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            archive.addfile(entry, io.BytesIO(body))
     return packed.getvalue()
 
 
-def _register(clients: Clients, outputs: Outputs, image: str, data: str, made: Trained, say: Say) -> str:
+def _register(clients: Clients, outputs: Outputs, image: str, data: str, run: str, made: Trained, say: Say) -> str:
     """Put the model in the registry, with everything that tells where it comes from. Returns its ARN."""
-    folder = f"{outputs['models_uri']}/{made.run}"
-    for name, body in (("model.tar.gz", made.archive), ("baseline.json", made.baseline)):
+    folder = f"{outputs['models_uri']}/{run}"
+    metrics = {"binary_classification_metrics": {name: {"value": value} for name, value in made.metrics.items()}}
+    files = {"model.tar.gz": made.archive, "baseline.json": made.baseline, "metrics.json": json.dumps(metrics).encode()}
+    for name, body in files.items():
         bucket, key = _location(f"{folder}/{name}")
         clients("s3").put_object(Bucket=bucket, Key=key, Body=body)
-    metrics = {"binary_classification_metrics": {name: {"value": value} for name, value in made.metrics.items()}}
-    bucket, key = _location(f"{folder}/metrics.json")
-    clients("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(metrics).encode())
     arn: str = clients("sagemaker").create_model_package(
         ModelPackageGroupName=outputs["model_package_group_name"],
         ModelPackageDescription=f"Trained on {data}",
@@ -242,7 +296,7 @@ def _register(clients: Clients, outputs: Outputs, image: str, data: str, made: T
             "ModelDataQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": f"{folder}/baseline.json"}}
         },
         CustomerMetadataProperties={
-            "run": made.run,
+            "run": run,
             "training_data": data,
             "author": TRAINER,
             **{name: f"{value:.6g}" for name, value in made.metrics.items()},
@@ -252,15 +306,24 @@ def _register(clients: Clients, outputs: Outputs, image: str, data: str, made: T
     return arn
 
 
-def _gate(clients: Clients, arn: str, metrics: Mapping[str, float], say: Say) -> None:
-    """Approve a version that reaches every threshold. Raises ProductError for one that does not."""
-    short = [f"{name} {metrics[name]:.3f}, at least {least:g}" for name, least in GATE.items() if metrics[name] < least]
-    if short:
+def _gate(clients: Clients, arn: str, say: Say) -> None:
+    """Approve a version that reaches every threshold. Raises ProductError for one that does not, or was rejected."""
+    package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
+    metadata, status = package["CustomerMetadataProperties"], package["ModelApprovalStatus"]
+    if status == "Approved":
+        return
+    if status == "Rejected":
+        why = package.get("ApprovalDescription", "no reason given")
         raise ProductError(
-            f"version {arn.rpartition('/')[2]} does not pass the gate ({'; '.join(short)} is asked for): it stays "
-            "registered as PendingManualApproval. Improve functions/employment/train.py, or change its GATE"
+            f"version {_version(arn)}, which this code makes of these data, was rejected ({why}): "
+            "change functions/employment, or approve the version"
         )
-    passed = ", ".join(f"{name} {metrics[name]:.3f} ≥ {least:g}" for name, least in GATE.items())
+    if short := shortfalls({name: float(metadata[name]) for name in GATE if name in metadata}):
+        raise ProductError(
+            f"version {_version(arn)} does not pass the gate: {'; '.join(short)}. It stays registered as "
+            "PendingManualApproval. Improve functions/employment/train.py, or change functions/employment/gate.py"
+        )
+    passed = ", ".join(f"{name} {float(metadata[name]):.3f} ≥ {least:g}" for name, least in GATE.items())
     clients("sagemaker").update_model_package(
         ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription=f"{REVIEWER}: {passed}"
     )
@@ -308,40 +371,55 @@ def send_requests(clients: Clients, outputs: Outputs, say: Say) -> int:
 
 
 def run_monitor(clients: Clients, outputs: Outputs, say: Say) -> dict[str, Any]:
-    """Let the drift monitor's schedule fire now instead of in its own time. Returns the report it wrote."""
+    """Let the drift monitor's schedule fire now instead of in its own time. Returns the report it wrote.
+
+    Raises ProductError with the monitor's log where it ended without one, or did not end in WAIT_SECONDS.
+    """
     with _explained("monitoring"):
-        known = set(reports(clients, outputs))
         clients.ask("flush", {})
+        began = datetime.now(UTC)
         clients.ask("fire", {"schedule": outputs["schedule_name"]})
         deadline = time.monotonic() + WAIT_SECONDS
-        while not (new := sorted(set(reports(clients, outputs)) - known)):
-            if time.monotonic() > deadline:
-                raise ProductError(
-                    f"the drift monitor wrote no report within {WAIT_SECONDS:g} s: its log is in CloudWatch Logs, "
-                    f"/aws/lambda/{outputs['drift_function_name']}"
-                )
+        while True:
+            log = _log(clients, outputs["drift_function_name"], began)
+            if written := reports(clients, outputs, began):
+                break
+            ended = any(line.startswith("END RequestId") for line in log)
+            if ended or time.monotonic() > deadline:
+                how = "ended without a report" if ended else f"wrote no report within {WAIT_SECONDS:g} s"
+                raise ProductError(f"the drift monitor {how}. Its log:\n" + ("\n".join(log) or "(empty)"))
             time.sleep(0.2)
-        report = read_report(clients, new[-1])
+        report = read_report(clients, written[0])
     drifted = report["drifted_features"]
     say(f"drift monitor: {report['status']}, {report['rows']:,} rows read, {drifted} features drifted")
     return report
+
+
+def _log(clients: Clients, function: str, since: datetime) -> list[str]:
+    """What a Lambda function has logged."""
+    logs = clients("logs")
+    try:
+        found = logs.filter_log_events(logGroupName=f"/aws/lambda/{function}", startTime=int(since.timestamp() * 1000))
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    return [event["message"].rstrip() for event in found["events"]]
 
 
 def empty_registry(clients: Clients, group: str) -> None:
     """Delete every version of a model: a package group that has any cannot be deleted."""
     sagemaker = clients("sagemaker")
     with _explained("emptying the registry"):
-        for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group):
-            for package in page["ModelPackageSummaryList"]:
-                sagemaker.delete_model_package(ModelPackageName=package["ModelPackageArn"])
+        for arn in _versions(clients, group):
+            sagemaker.delete_model_package(ModelPackageName=arn)
 
 
-def reports(clients: Clients, outputs: Outputs) -> list[str]:
+def reports(clients: Clients, outputs: Outputs, since: datetime | None = None) -> list[str]:
     """The URIs of the reports on the endpoint's drift, the oldest first."""
-    prefix = f"{outputs['reports_uri']}/drift/{outputs['endpoint_name']}/"
-    bucket, key = _location(prefix)
-    found = clients("s3").list_objects_v2(Bucket=bucket, Prefix=key).get("Contents", [])
-    return sorted(f"s3://{bucket}/{each['Key']}" for each in found)
+    bucket, folder = _location(f"{outputs['reports_uri']}/drift/{outputs['endpoint_name']}/")
+    after = since.strftime(REPORT) if since else ""
+    pages = clients("s3").get_paginator("list_objects_v2")
+    found = pages.paginate(Bucket=bucket, Prefix=folder, StartAfter=f"{folder}{after}")
+    return sorted(f"s3://{bucket}/{each['Key']}" for page in found for each in page.get("Contents", []))
 
 
 def read_report(clients: Clients, uri: str) -> dict[str, Any]:
@@ -361,5 +439,5 @@ def _explained(step: str) -> Iterator[None]:
     """Turn what AWS refuses within a step into a ProductError that names the step."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, Boto3Error) as error:
         raise ProductError(f"{step}: {error}") from error
