@@ -15,6 +15,7 @@ import pulumi_aws as aws
 import pytest
 from pretend_cloud import Build, Cloud, Group, Other, Thing, settings
 
+from infra.rehearsal import state
 from infra.rehearsal.deployment import Deployment
 from infra.rehearsal.engine import (
     DeploymentError,
@@ -64,6 +65,11 @@ class Bench:
         """The snapshot's resources by name."""
         document = json.loads(StateStore(self.work).path("thing-local").read_text())
         return {each["urn"].rpartition("::")[2]: each for each in document["deployment"]["resources"]}
+
+
+@pytest.fixture(autouse=True)
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PBKDF2_ROUNDS", 1000)
 
 
 @pytest.fixture
@@ -905,17 +911,17 @@ def test_a_deployment_killed_again_and_again_makes_nothing_twice(moment: int, tm
 
 def cut_short(bench: Bench, call: str, name: str, build: Build) -> None:
     """Deploy `build`, then put the state's files back to what they were in the middle of a call for a thing."""
-    state, then = bench.work / "state", bench.work / "then"
+    folder, then = bench.work / "state", bench.work / "then"
 
     def keep(*moment: str) -> None:
         if moment == (call, name):
-            shutil.copytree(state, then)
+            shutil.copytree(folder, then)
 
     bench.cloud.during = keep
     bench.up(build)
     bench.cloud.during = lambda call, name: None
-    shutil.rmtree(state)
-    then.rename(state)
+    shutil.rmtree(folder)
+    then.rename(folder)
 
 
 def test_a_creation_cut_short_is_found_again_by_a_program_that_has_changed(bench: Bench) -> None:
