@@ -3,6 +3,7 @@
 `python -m infra.rehearsal.grpc_provider aws|kubernetes` prints its port, as the engine expects of a plugin. It deploys to the emulator at SLIPWAY_ENDPOINT, and only there: `infra/cloud.py` puts it on PATH for local stacks.
 """
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -33,8 +34,8 @@ PACKAGES: Final = ("aws", "kubernetes")
 class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Answers the engine for one package."""
 
-    def __init__(self, make: Callable[[Props], Provider]) -> None:
-        self._make = make
+    def __init__(self, package: str, make: Callable[[Props], Provider]) -> None:
+        self._package, self._make = package, make
         self._provider: Provider | None = None
 
     @property
@@ -52,7 +53,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return plugin_pb2.PluginInfo(version="0.0.0")
+        return plugin_pb2.PluginInfo(version=importlib.metadata.version(f"pulumi-{self._package}"))
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -227,9 +228,8 @@ def endpoint() -> str:
 def serve(package: str) -> tuple[grpc.Server, int]:
     """Start to answer for a package; the server, and its port on 127.0.0.1."""
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        Servicer(_aws if package == "aws" else _kubernetes), server
-    )
+    servicer = Servicer(package, _aws if package == "aws" else _kubernetes)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, port

@@ -170,8 +170,10 @@ def teams_have_a_gpu_quota(resources: Sequence[Declared]) -> Iterator[tuple[Decl
         if hard and (hard == UNKNOWN or "requests.nvidia.com/gpu" in hard)
     }
     for namespace in of_type(resources, NAMESPACE):
-        for _, name in find(namespace.inputs, "metadata.name"):
-            if name not in limited:
+        for path, name in find(namespace.inputs, "metadata.name"):
+            if name in (None, UNKNOWN):  # Pulumi's preview shows nothing of what is in a cluster that is not there yet
+                yield namespace, Unknown(path)
+            elif name not in limited:
                 yield (
                     namespace,
                     f"namespace {name} may take every GPU: add a ResourceQuota with hard requests.nvidia.com/gpu",
