@@ -23,7 +23,7 @@ from functions.features import Feature
 
 def model_fn(model_dir: str) -> Any:
     """The model that training wrote."""
-    # Requests are small and many: OpenMP's threads would wait for each other. It reads this when scikit-learn is loaded.
+    # Requests are small and many: threads within one would wait for each other. Read when scikit-learn loads OpenMP.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return joblib.load(Path(model_dir) / "model.joblib")
 

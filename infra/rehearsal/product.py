@@ -110,7 +110,10 @@ class Clients:
 
 
 def census(part: str, rows: int | None = None) -> Iterator[dict[str, str]]:
-    """Rows of the data as texts. `part`: `reference` (2015, with the label), `analysis` (2016 to 2018)."""
+    """Rows of the data as CSV has them: texts, empty where a value is missing.
+
+    `part`: `reference` (2015, with the label), `analysis` (2016 to 2018).
+    """
     import pyarrow.parquet  # here, for every command imports this module and few read the data
 
     path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part=part))
@@ -118,16 +121,10 @@ def census(part: str, rows: int | None = None) -> Iterator[dict[str, str]]:
         raise ProductError(f"the census data are not at {path}: run `make clean` and `make up` to install them again")
     columns = ["id", *SCHEMA.names, *([LABEL] if part == "reference" else [])]
     batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=BATCH, columns=columns)
-    texts = (zip(*(map(_text, column.to_pylist()) for column in batch.columns), strict=True) for batch in batches)
-    for row in itertools.islice(itertools.chain.from_iterable(texts), rows):
+    texts = ([column.cast(pyarrow.string()).fill_null("").to_pylist() for column in batch.columns] for batch in batches)
+    people = itertools.chain.from_iterable(zip(*each, strict=True) for each in texts)
+    for row in itertools.islice(people, rows):
         yield dict(zip(columns, row, strict=True))
-
-
-def _text(value: Any) -> str:
-    """A value as CSV has it: nothing for a missing one, `46` for 46.0."""
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def approved_versions(clients: Clients, group: str) -> list[int]:
