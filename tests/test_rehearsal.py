@@ -96,7 +96,7 @@ def test_a_request_is_answered_by_the_model(slipway: Slipway, first: Any) -> Non
     runtime = slipway.client("sagemaker-runtime")
     employed, child = "46,21,1,0,2,0,3,1,4,2,2,2,2,2,1,1", "6,3,5,2,2,1,1,1,0,1,1,2,2,2,1,1"
     answer = runtime.invoke_endpoint(
-        EndpointName="employment-local", ContentType="text/csv", Body=f"{employed}\n{child}\n"
+        EndpointName="employment-local", ContentType="text/csv", Accept="text/csv", Body=f"{employed}\n{child}\n"
     )
     probabilities = [float(line) for line in answer["Body"].read().decode().split()]
     assert probabilities[0] > 0.8
@@ -112,7 +112,7 @@ def test_the_monitor_has_read_what_was_captured(slipway: Slipway, first: Any) ->
 def test_every_declared_resource_is_found(slipway: Slipway, first: Any) -> None:
     """A plan against the emulator reads every resource back: whatever is not found would be made again."""
     plans = slipway.json("plan", "local")
-    steps = {stack: {step["op"] for step in plan["steps"]} for stack, plan in plans.items()}
+    steps = {stack: {step["op"] for step in plan["steps"]} - {"read"} for stack, plan in plans.items()}
     assert steps == {"platform-local": {"same"}, "employment-local": {"same"}}
 
 
@@ -167,7 +167,7 @@ def test_an_interrupted_up_is_carried_on(tmp_path: Path) -> None:
         started.send_signal(signal.SIGINT)
         _, errors = started.communicate(timeout=MINUTES)
         assert started.returncode == 130, errors
-        assert "carries on from here" in errors
+        assert "`up` carries on from there" in errors
         slipway.json("up", "platform-local")
         vpcs = slipway.client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["false"]}])["Vpcs"]
         assert len(vpcs) == 1
