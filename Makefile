@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONUTF8 := 1
+# Pulumi's providers are large: compiling them anew in every run would double its time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help up down check test lint types bench clean
 .DEFAULT_GOAL := help
