@@ -32,8 +32,9 @@ UNSEEN_FLOOR: Final = 0.005
 UNSEEN_ROWS: Final = 3
 FEWEST_ROWS: Final = 50
 """A smaller window is insufficient: nothing is said of it."""
-EDGES: Final = 128
-"""A quantity's histogram has about this many edges: quantiles of the training data."""
+QUANTILES: Final = 128
+"""A quantity's histogram is cut just below and at this many quantiles of the training data: all its values where it has
+no more, so that it is exact for whole numbers such as ages."""
 EXPECTED_AT_LEAST: Final = 5.0
 """Codes that are rarer than this are pooled, as the chi-square approximation needs (Cochran 1954)."""
 PSI_BINS: Final = 10
@@ -55,7 +56,7 @@ class Histogram:
     """One feature's values: counts by code, or by the intervals that `edges` ends, the last one open.
 
     `edges[i]` is the largest value of interval i. Training has nothing in the first interval and in the last: they are
-    for values that are smaller or larger than all it saw.
+    for values smaller than the smallest it saw, which is `edges[1]`, or larger than the largest, the last edge.
     """
 
     counts: Mapping[str, int]
@@ -99,7 +100,7 @@ class Histogram:
         """What of a window training never saw, in words."""
         if self.is_categorical:
             return {repr(code): count for code, count in seen.items() if code not in self.counts}
-        ends = {"0": f"one below {self.edges[0]:g}", str(len(self.edges)): f"one above {self.edges[-1]:g}"}
+        ends = {"0": f"one below {self.edges[1]:g}", str(len(self.edges)): f"one above {self.edges[-1]:g}"}
         return {ends.get(key, key): count for key, count in seen.items() if key in ends or not key.isdigit()}
 
 
@@ -154,7 +155,7 @@ def _codes(seen: Mapping[str, int]) -> Histogram:
 
 
 def _quantity(seen: Mapping[str, int]) -> Histogram:
-    anything = Histogram({}, (0.0,))
+    anything = Histogram({}, _edges([(0.0, 1)]))
     numbers = sorted((float(text), count) for text, count in seen.items() if anything.place(text) is not None)
     return _filled(Histogram({}, _edges(numbers)) if numbers else anything, seen)
 
@@ -172,16 +173,16 @@ def _filled(empty: Histogram, seen: Mapping[str, int]) -> Histogram:
 
 
 def _edges(numbers: Sequence[tuple[float, int]]) -> tuple[float, ...]:
-    """Just below the smallest number, quantiles, and the largest number."""
-    step = max(1.0, sum(count for _, count in numbers) / EDGES)
-    edges = [nextafter(numbers[0][0], -inf)]
+    """Just below and at the smallest number, quantiles, and the largest number."""
+    step = max(1.0, sum(count for _, count in numbers) / QUANTILES)
+    cuts = {numbers[0][0], numbers[-1][0]}
     total, due = 0, step
     for value, count in numbers:
         total += count
         if total >= due:
-            edges.append(value)
+            cuts.add(value)
             due = total + step
-    return (*edges, numbers[-1][0]) if edges[-1] < numbers[-1][0] else tuple(edges)
+    return tuple(sorted(edge for cut in cuts for edge in (nextafter(cut, -inf), cut)))
 
 
 def to_json(baseline: Baseline) -> str:
@@ -266,13 +267,20 @@ def payload_rows(line: str | bytes, names: Sequence[str]) -> Iterator[list[str]]
 
 def _json_rows(payload: Any, names: Sequence[str]) -> Iterator[list[str]]:
     """`{"instances": [row, …]}`, a list of rows, one row, or `{"AGEP": [46, …], …}`; a row by name or in order."""
+    rows = payload
     if isinstance(payload, dict):
         if any(isinstance(payload.get(name), list) for name in names):
-            payload = list(zip_longest(*(payload.get(name, ()) for name in names)))
+            rows = list(zip_longest(*(payload.get(name, ()) for name in names)))
         else:
-            payload = payload.get("instances", [payload])
-    for row in payload if isinstance(payload[0], dict | list | tuple) else [payload]:
-        values = [row.get(name) for name in names] if isinstance(row, dict) else list(row)
+            rows = payload.get("instances", [payload])
+    if not isinstance(rows, list):
+        raise ValueError(f"{type(rows).__name__} is no list of rows")
+    if rows and not any(isinstance(row, dict | list | tuple) for row in rows):
+        rows = [rows]
+    for row in rows:
+        if not isinstance(row, dict | list | tuple):
+            raise ValueError(f"{type(row).__name__} is no row")
+        values = map(row.get, names) if isinstance(row, dict) else row
         yield ["" if value is None else str(value) for value in values]
 
 
