@@ -5,11 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.rehearsal.emulator import process
 from infra.rehearsal.session import WORK
+from infra.rehearsal.state import write_atomically
 from infra.settings import ROOT, STACK_FOLDER
 
 PACKS = ("encryption", "access", "cost")
@@ -36,11 +37,21 @@ def up(stacks: Sequence[str], *, local: bool, port: int | None = None) -> int:
         # The rehearsal's passphrase provider writes its salt into the configuration, which must not change ours.
         config = ["--config-file", str(_copied(stack))] if local else []
         if local:
-            subprocess.run(["pulumi", "stack", "select", "--create", stack], cwd=ROOT, env=environment, check=True)
+            _select(stack, environment)
         code = subprocess.run(_command(stack, *config), cwd=ROOT, env=environment).returncode
         if code:
             return code
     return 0
+
+
+def _select(stack: str, environment: Mapping[str, str]) -> None:
+    """Make the stack known to the rehearsal's own backend, and leave its YAML as it was: Pulumi writes into it."""
+    settings = STACK_FOLDER / f"Pulumi.{stack}.yaml"
+    before = settings.read_text("utf-8")
+    try:
+        subprocess.run(["pulumi", "stack", "select", "--create", stack], cwd=ROOT, env=environment, check=True)
+    finally:
+        write_atomically(settings, before)
 
 
 def _command(stack: str, *config: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The rehearsal's providers for the real Pulumi engine: the same checks and calls, over Pulumi's provider protocol.
 
-`python -m infra.rehearsal.grpc_provider aws|kubernetes` prints its port, as the engine expects of a plugin. It deploys to the emulator at SLIPWAY_ENDPOINT, and only there: `infra/cloud.py` puts it on PATH for local stacks.
+`python -m infra.rehearsal.grpc_provider aws|kubernetes` prints its port, as the engine expects of a plugin. It deploys
+to the emulator at SLIPWAY_ENDPOINT, and only there: `infra/cloud.py` puts it on PATH for local stacks.
 """
 
 import importlib.metadata

@@ -1,5 +1,6 @@
 """The rehearsal as a whole: the emulator, the stacks deployed to it, and the product that runs on them."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,10 @@ from infra.rehearsal import product
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
-from infra.rehearsal.engine import Engine, Event, Plan, Result
+from infra.rehearsal.engine import Engine, Event, Plan, Result, StateError
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.product import Clients
-from infra.rehearsal.state import StateStore
+from infra.rehearsal.state import StateStore, write_atomically
 from infra.settings import ROOT, Settings, load, stacks_of
 from policies.cost.pricing import Line, estimate
 from stacks.employment import Employment
@@ -196,6 +197,7 @@ class Rehearsal:
             # A new emulator knows no cluster, so that none has objects either.
             shutil.rmtree(self.work / "kubernetes", ignore_errors=True)
         self.say(f"AWS emulator at {emulator.endpoint}")
+        self._expect_state_of(emulator, stacks)
         engine = self._engine(emulator)
         outcome = Outcome(emulator)
         for stack in stacks:
@@ -205,6 +207,18 @@ class Rehearsal:
             else:
                 outcome.deployments.append(self._deploy(engine, settings))
         return outcome
+
+    def _expect_state_of(self, emulator: Emulator, stacks: Sequence[str]) -> None:
+        """Raise StateError where a stack is in this very emulator, and its state is not here any more."""
+        record = self.work / "deployed.json"
+        known = json.loads(record.read_text("utf-8")) if record.exists() else {}
+        missing = [each for each in stacks if known.get(each) == emulator.instance and each not in self.store.stacks()]
+        if missing:
+            raise StateError(
+                f"{', '.join(map(str, map(self.store.path, missing)))}: missing, though the stack is in the emulator. "
+                "Put the file back, or begin anew: `slipway down local`, then `slipway up local`"
+            )
+        write_atomically(record, json.dumps(known | dict.fromkeys(stacks, emulator.instance)))
 
     def _up_product(self, engine: Engine, settings: Settings, program: Employment, outcome: Outcome) -> None:
         """Deploy a product; train and approve a model first where there is none to serve."""
