@@ -1,6 +1,7 @@
 """What tests of several files share."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -9,14 +10,26 @@ from botocore.config import Config
 
 from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
+from tests.emulated import User
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of this module's emulator."""
+    return tmp_path_factory.mktemp("emulator")
+
+
+@pytest.fixture(scope="module")
+def emulator(emulator_work: Path) -> Iterator[Emulator]:
     """An emulator of this module's own, on a free port; it ends with the module."""
-    work = tmp_path_factory.mktemp("emulator")
-    yield process.start(work)
-    process.stop(work)
+    yield process.start(emulator_work)
+    process.stop(emulator_work)
+
+
+@pytest.fixture(scope="module")
+def user(emulator: Emulator, emulator_work: Path) -> User:
+    """Someone who uses this module's emulator through boto3."""
+    return User(emulator, emulator_work)
 
 
 @pytest.fixture(scope="module")
