@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from infra import show
-from infra.settings import SettingsError, load, stack_names, stacks_of
 
 app = typer.Typer(
     help="Slipway: an MLOps platform on AWS. NAME is a stack (employment-prod) or an environment (local, dev, staging, "
@@ -34,6 +33,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.rehearsal.product import ProductError
     from infra.rehearsal.provider import ProviderError
     from infra.rehearsal.session import PolicyViolation
+    from infra.settings import SettingsError
 
     try:
         yield
@@ -71,6 +71,7 @@ def up(
     """Deploy. `local` is rehearsed on this machine; every other environment goes through the Pulumi CLI."""
     with explained(as_json):
         from infra import cloud
+        from infra.settings import SettingsError, load, stacks_of
 
         stacks = stacks_of([name])
         local = all(load(stack).environment == "local" for stack in stacks)
@@ -92,6 +93,8 @@ def plan(
 ) -> None:
     """Show what `up` would do. Needs no credentials; a stack that is not local is planned as if nothing existed yet."""
     with explained(as_json):
+        from infra.settings import stacks_of
+
         plans = _rehearsal().plan(stacks_of(names or ["local"]))
         if as_json:
             print(json.dumps({settings.stack: show.plan_dict(each) for settings, each in plans}, indent=2))
@@ -110,6 +113,7 @@ def check(
     """Run every policy pack on the plan of each stack, offline. Exit code 1 where one is broken."""
     with explained(as_json):
         from infra.check import check as run_packs
+        from infra.settings import stack_names, stacks_of
 
         stacks = stacks_of(names or stack_names())
         show.say(f"planning {len(stacks)} stacks: {', '.join(stacks)}")
@@ -137,6 +141,8 @@ def down(
 ) -> None:
     """Remove what `up` made. `local` also stops the emulator and deletes the work folder."""
     with explained(as_json):
+        from infra.settings import SettingsError, load, stacks_of
+
         if any(load(stack).environment != "local" for stack in stacks_of([name])):
             raise SettingsError(f"{name} is on AWS: remove it with `pulumi destroy --stack <stack>`, which asks first")
         removed = _rehearsal().down(name)
