@@ -38,11 +38,12 @@ bench: .venv/ready ## Time the commands a user waits for
 clean: down ## Remove the virtual environment and every cache, too
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# Behind a proxy with a certificate of its own only the system's list knows it, hence the second attempt.
 # The lock file decides what is installed; uv itself is in it, so pip only fetches that one version of uv.
 .venv/ready: pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Slipway needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=python3.x")'
 	@echo "Installing the locked dependencies into .venv …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/.*"uv==\([^"]*\)".*/\1/p' pyproject.toml)"
-	@$(BIN)/uv sync --locked --quiet
+	@$(BIN)/uv sync --locked --quiet 2>/dev/null || $(BIN)/uv sync --locked --quiet --system-certs
 	@touch $@
