@@ -231,6 +231,8 @@ def test_the_chi_square_test_is_scipys_where_no_code_is_rare(cells: list[tuple[i
         assert core.chi_square(cells) == pytest.approx(tested.pvalue, rel=1e-7, abs=1e-14)
 
 
+# Only its statistic is used, not its p-value.
+@pytest.mark.filterwarnings("ignore:ks_2samp. Exact calculation unsuccessful")
 @given(st.lists(SMALL, min_size=1, max_size=200), st.lists(SMALL, min_size=1, max_size=200))
 def test_the_kolmogorov_distance_is_scipys_for_few_distinct_values(before: list[int], now: list[int]) -> None:
     histogram = fit(["x"], [False], [[str(value)] for value in before])["x"]
