@@ -133,6 +133,16 @@ def test_a_second_up_changes_nothing_and_says_so(slipway: Slipway, first: Any) -
     assert "Nothing changed" in done.stdout
 
 
+def test_a_missing_state_file_is_told_and_nothing_is_made_twice(slipway: Slipway, first: Any) -> None:
+    state = slipway.work / "state" / "platform-local.json"
+    aside = state.rename(slipway.work / "aside.json")
+    done = slipway.run("up", "local")
+    aside.rename(state)
+    assert done.returncode == 1
+    assert f"{state}: missing" in done.stderr
+    assert "slipway down local" in done.stderr
+
+
 def test_a_lost_emulator_is_made_whole_again(slipway: Slipway, first: Any) -> None:
     os.kill(slipway.emulator["pid"], signal.SIGKILL)
     again = slipway.json("up", "local")

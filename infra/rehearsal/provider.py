@@ -41,6 +41,8 @@ class Diff:
 class Provider(Protocol):
     """One cloud. `type_` is Pulumi's token, such as `aws:s3/bucket:Bucket`; `id_` is the resource's physical id.
 
+    A provider that an explicit provider resource may set up has `configure(inputs) -> Provider` as well.
+
     Every method but `check`, `diff` and `preview`, which ask nobody, raises ProviderError where the cloud refuses.
     """
 

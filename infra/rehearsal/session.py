@@ -101,7 +101,10 @@ class Outcome:
             "stacks": {
                 each.settings.stack: {
                     "steps": {op: each.steps.get(op, 0) for op in ("create", "update", "replace", "delete", "same")},
-                    "outputs": dict(each.outputs),
+                    "outputs": {
+                        name: "[secret]" if name in each.results[-1].secrets else value
+                        for name, value in each.outputs.items()
+                    },
                     "usd_per_month": {
                         "floor": round(sum(line.floor_usd for line in each.costs), 2),
                         "ceiling": round(sum(line.ceiling_usd for line in each.costs), 2),
