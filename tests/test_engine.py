@@ -197,7 +197,7 @@ def test_a_failed_creation_is_repeated_with_its_token_unless_the_inputs_changed(
 
     for label in ("a", "a", "b"):
         with pytest.raises(DeploymentError):
-            bench.up(lambda label=label: Thing("bad", label=label))  # type: ignore[misc]
+            bench.up(lambda label=label: Thing("bad", label=label))  # type: ignore[misc]  # a default binds it now
 
     assert tokens[0] == tokens[1] != tokens[2]
 

@@ -133,8 +133,8 @@ def _route() -> None:
         sagemaker_urls.url_paths[f"{{0}}/{path}$"] = feature_store.RuntimeResponse.dispatch
     for path in runtime_urls.url_paths:
         runtime_urls.url_paths[path] = RuntimeResponse.dispatch
-    FakeEndpointConfig.validate_instance_type = _validate_instance_type  # type: ignore[method-assign]
-    SageMakerModelBackend.reset = _reset  # type: ignore[method-assign, assignment]
+    FakeEndpointConfig.validate_instance_type = _validate_instance_type  # type: ignore[method-assign]  # replaced
+    SageMakerModelBackend.reset = _reset  # type: ignore[method-assign, assignment]  # likewise
 
 
 FEATURE_STORE_PATHS = ("FeatureGroup/(?P<name>.+)", "BatchGetRecord")
@@ -176,7 +176,7 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
     """The sagemaker service: moto's operations, some of them mended, and those it lacks."""
 
     def kept(self) -> dict[str, Json]:
-        return vars(self.sagemaker_backend).setdefault("kept", {})  # type: ignore[no-any-return]
+        return vars(self.sagemaker_backend).setdefault("kept", {})  # type: ignore[no-any-return]  # vars() are untyped
 
     def serialized(self, action_result: ActionResult) -> Any:
         if not isinstance(action_result.result, Exception):
@@ -271,7 +271,7 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
     def create_model_package(self) -> ActionResult:
         answer = super().create_model_package()
         backend = self.sagemaker_backend
-        package = backend.model_packages[answer.result["ModelPackageArn"]]  # type: ignore[index]
+        package = backend.model_packages[answer.result["ModelPackageArn"]]  # type: ignore[index]  # results are untyped
         self._number(package)
         if package.model_approval_status is None and package.model_package_version:
             package.model_approval_status = "PendingManualApproval"

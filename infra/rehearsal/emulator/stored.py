@@ -101,12 +101,12 @@ class EksResponse(KeepsFields, EKSResponse):
     """EKS with add-ons, access entries and pod identity associations, all of them kept with their cluster."""
 
     def kept(self) -> dict[str, Json]:
-        return vars(self.eks_backend).setdefault("kept", {})  # type: ignore[no-any-return]
+        return vars(self.eks_backend).setdefault("kept", {})  # type: ignore[no-any-return]  # vars() are untyped
 
     def _rows(self, kind: str) -> dict[str, Json]:
         """The rows of one kind in the cluster that the request names."""
         cluster = self.eks_backend.describe_cluster(self._parameters()["clusterName"])
-        return vars(cluster).setdefault("rows", {}).setdefault(kind, {})  # type: ignore[no-any-return]
+        return vars(cluster).setdefault("rows", {}).setdefault(kind, {})  # type: ignore[no-any-return]  # vars() are untyped
 
     def _row(self, kind: str, key: str) -> Json:
         try:
@@ -287,7 +287,7 @@ class EksResponse(KeepsFields, EKSResponse):
             for rows in vars(cluster).get("rows", {}).values():
                 for row in rows.values():
                     if arn in (row.get("addonArn"), row.get("accessEntryArn"), row.get("associationArn")):
-                        return row["tags"]  # type: ignore[no-any-return]
+                        return row["tags"]  # type: ignore[no-any-return]  # rows are untyped
         raise NotThere(f"no resource {arn}")
 
     def list_tags_for_resource(self) -> ActionResult:
@@ -385,7 +385,7 @@ class AutoscalingResponse(ApplicationAutoScalingResponse):
         backend = self.applicationautoscaling_backend
         if not any(target.arn == arn for targets in backend.targets.values() for target in targets.values()):
             raise NotThere(f"no scalable target {arn}")
-        return vars(backend).setdefault("tags", {}).setdefault(arn, {})  # type: ignore[no-any-return]
+        return vars(backend).setdefault("tags", {}).setdefault(arn, {})  # type: ignore[no-any-return]  # vars() are untyped
 
     def register_scalable_target(self) -> str:
         answer = super().register_scalable_target()
