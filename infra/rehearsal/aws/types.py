@@ -1114,8 +1114,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 "UpdateEndpoint",
                 lambda values: {
                     "EndpointName": values["id"],
-                    # Autoscaling and releases own capacity and weights by now.
-                    "RetainAllVariantProperties": True,
+                    # Counts and weights become the configuration's again: pulumi-aws does not ask to retain them.
                     **passed("endpointConfigName", "deploymentConfig")(values),
                 },
             ),
