@@ -127,6 +127,20 @@ def handler(event, context):
     until(lambda: not psutil.pid_exists(child), "the function's own child ends")
 
 
+def test_a_function_that_exits_leaves_nothing_that_it_started(user):
+    code = """
+import os, pathlib, subprocess, sys
+def handler(event, context):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    pathlib.Path(event).write_text(str(child.pid))
+    os._exit(1)
+"""
+    told = user.work / "left-behind"
+    assert user.invoke(user.function(code), str(told))[1] == "Unhandled"
+    child = int(told.read_text())
+    until(lambda: not psutil.pid_exists(child), "what it started ends")
+
+
 def test_a_function_that_is_not_python_is_refused_by_name(user):
     function = user.function("pass", Runtime="nodejs22.x")
     with pytest.raises(user.lambda_.exceptions.ClientError, match=r"runs Python functions; .* is nodejs22\.x"):

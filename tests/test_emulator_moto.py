@@ -15,7 +15,9 @@ from moto.iam.models import get_account_id_from
 from moto.logs.metric_filters import MetricFilters
 from moto.logs.models import LogsBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import FakeBucket
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule
+from moto.stepfunctions.responses import StepFunctionResponse
 from moto.sts.models import STSBackend
 
 RELIED_ON = {
@@ -44,6 +46,9 @@ RELIED_ON = {
     LogsBackend.put_log_events: "9413dbc08c42",
     LogsBackend.put_metric_filter: "f289fb5a7b02",
     MetricFilters: "f283b984c92c",
+    FakeBucket.get_permission: "7571412a3495",
+    FakeBucket._log_permissions_enabled_policy: "d647342f8ffe",
+    StepFunctionResponse.start_execution: "3f4ac22f2a3e",
     STSBackend.assume_role: "f32a21bb2eb0",
     STSBackend.get_assumed_role_from_access_key: "349bd002b7f7",
     get_account_id_from: "83d4b96f7c5b",

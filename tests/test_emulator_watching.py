@@ -181,7 +181,33 @@ def test_one_target_that_is_gone_keeps_no_event_from_the_others(user):
     assert user.body(queue) == "arrived"
 
 
-def test_a_topic_and_an_sqs_queue_hear_of_an_object_in_a_bucket_through_the_bus(user):
+def test_a_rule_starts_a_state_machine_that_calls_a_function(user):
+    function = user.function("def handler(event, context):\n    return event['size'] * 2")
+    double = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": function, "Payload.$": "$.detail"},
+        "OutputPath": "$.Payload",
+        "End": True,
+    }
+    machine = user.stepfunctions.create_state_machine(
+        name=new("machine"), roleArn=user.role, definition=json.dumps({"StartAt": "A", "States": {"A": double}})
+    )["stateMachineArn"]
+    source = new("tests.states")
+    rule(user, machine, {"source": [source]}, RoleArn=user.role)
+    send(user, source, size=4)
+    send(user, source, size=5)
+
+    def ended():
+        found = user.stepfunctions.list_executions(stateMachineArn=machine, statusFilter="SUCCEEDED")["executions"]
+        return [execution["executionArn"] for execution in found] if len(found) == 2 else None
+
+    executions = until(ended, "both executions succeed")
+    outputs = {user.stepfunctions.describe_execution(executionArn=arn)["output"] for arn in executions}
+    assert outputs == {"8", "10"}
+
+
+def test_a_topic_hears_of_an_object_in_a_bucket_through_the_bus(user):
     topic, inbox = user.topic()
     bucket = new("bucket")
     user.s3.create_bucket(Bucket=bucket)

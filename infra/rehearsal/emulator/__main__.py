@@ -50,12 +50,14 @@ def main() -> None:
     work: Path = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     default_user_config["iam"]["load_aws_managed_policies"] = True
+    default_user_config["stepfunctions"]["execute_state_machine"] = True
 
     instance = str(uuid.uuid4())
     admin: dict[str, Any] = {"health": lambda _: {"instance": instance}, "fire": _fire, "flush": _flush}
     application = Application(Trail(work / "calls.jsonl"), admin)
     server = make_server(process.HOST, options.port, application, threaded=True, request_handler=QuietHandler)
     endpoint = f"http://{process.HOST}:{server.server_port}"
+    os.environ["MOTO_PORT"] = str(server.server_port)  # where moto's state machines make their calls
     repairs.install()
     lambdas.install(endpoint, work)
     events.install(endpoint)

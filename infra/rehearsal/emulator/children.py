@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 PARENT: Final = "SLIPWAY_PARENT_FD"
@@ -40,10 +41,7 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], **options: Any) -> sub
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
     """Send a signal to a process that was started here, and to whatever it started."""
     if process.returncode is None:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
+        _signal(process, number)
 
 
 def watch_parent() -> None:
@@ -54,16 +52,27 @@ def watch_parent() -> None:
     def wait() -> None:
         while os.read(descriptor, 1):
             pass
-        os.killpg(0, signal.SIGKILL)
+        end_group()
 
     threading.Thread(target=wait, daemon=True).start()
 
 
+def end_group() -> None:
+    """In a child: end at once, with whatever it started."""
+    os.killpg(0, signal.SIGKILL)
+
+
 def _reap(process: subprocess.Popen[bytes], ours: int) -> None:
     process.wait()
+    _signal(process, signal.SIGKILL)  # whatever it left behind
     os.close(ours)
     with _lock:
         _running.discard(process)
+
+
+def _signal(leader: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, number)
 
 
 @atexit.register

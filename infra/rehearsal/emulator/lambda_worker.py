@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.rehearsal.emulator.children import watch_parent
+from infra.rehearsal.emulator.children import end_group, watch_parent
 
 END_OF_LOG = "\0slipway:end"
 
@@ -65,6 +65,7 @@ def main() -> None:
             answer({"result": marshalled(handler(request["event"], context))})
         except Exception as error:
             answer({"error": failure(error)})
+    end_group()  # The emulator is gone, and what a handler has started must go, too.
 
 
 class HandlerError(Exception):

@@ -445,7 +445,6 @@ def _environment(function: LambdaFunction) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         **NO_USER_SETTINGS,
         **{name: str(value) for name, value in (function.environment_vars or {}).items()},
         "AWS_REGION": function.region,

@@ -2,19 +2,24 @@
 
 import copy
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
+from moto.stepfunctions.responses import StepFunctionResponse
 
 _may_log: Callable[[FakeBucket, str | None], bool] = FakeBucket._log_permissions_enabled_policy
 
 _permitted: Callable[[FakeBucket, str, str], Any] = FakeBucket.get_permission
 
+_start_execution: Callable[[StepFunctionResponse], Any] = StepFunctionResponse.start_execution
+
 
 def install() -> None:
     """Replace the faulty methods."""
+    StepFunctionResponse.start_execution = _start_by_name  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket.get_permission = _permission  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[method-assign]  # that is what is replaced
         _may_log_by_policy
@@ -55,3 +60,10 @@ def _permission(bucket: FakeBucket, action: str, resource: str) -> Any:
 
 def _is_conditional_refusal(statement: dict[str, Any]) -> bool:
     return statement["Effect"] == "Deny" and bool(statement.get("Condition"))
+
+
+def _start_by_name(response: StepFunctionResponse) -> Any:
+    """Start an execution. moto 5.2.5 names each that is not named "None", and so has but one of them."""
+    asked = json.loads(response.body)
+    response.body = json.dumps({"name": str(uuid.uuid4()), **asked})
+    return _start_execution(response)
