@@ -989,6 +989,8 @@ def test_ctrl_c_lets_running_operations_end_and_starts_nothing_new(bench: Bench)
                 time.sleep(0.01)
 
     noted = Event()
+    # A run in the background of a shell has Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupted = Deployment.interrupt
 
     def note(deployment: Any) -> None:
@@ -999,10 +1001,13 @@ def test_ctrl_c_lets_running_operations_end_and_starts_nothing_new(bench: Bench)
         Thing("second", label=Thing("first").handle)
 
     bench.cloud.during = interrupt
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Deployment, "interrupt", note)
-        with pytest.raises(Interrupted, match=r"interrupted\. What was done is recorded; `up` carries on"):
-            bench.up(program)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Deployment, "interrupt", note)
+            with pytest.raises(Interrupted, match=r"interrupted\. What was done is recorded; `up` carries on"):
+                bench.up(program)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert bench.cloud.things.keys() == {"first"} <= bench.state.keys()
 
     bench.cloud.during = lambda call, name: None

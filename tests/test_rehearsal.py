@@ -168,6 +168,8 @@ def test_an_interrupted_up_is_carried_on(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A run in the background of a shell has Ctrl-C switched off, and its children with it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         journal = slipway.work / "state" / "platform-local.journal.jsonl"
         deadline = time.monotonic() + MINUTES

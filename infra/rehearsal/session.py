@@ -199,7 +199,7 @@ class Rehearsal:
             emulator = process.start(self.work, port)
             # A new emulator knows no cluster, so that none has objects either.
             shutil.rmtree(self.work / "kubernetes", ignore_errors=True)
-        self.say(f"AWS emulator at {emulator.endpoint}")
+        self.say(emulator.notice or f"AWS emulator at {emulator.endpoint}")
         self._expect_state_of(emulator, stacks)
         engine = self._engine(emulator)
         outcome = Outcome(emulator)
