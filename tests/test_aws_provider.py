@@ -39,6 +39,11 @@ def test_an_unknown_type_says_where_to_add_it() -> None:
         provider().check("aws:x/y:Z", "a", None, {})
 
 
+def test_an_input_that_nothing_takes_is_refused_in_a_plan() -> None:
+    with pytest.raises(ProviderError, match=r"ipv6CidrBlock: the rehearsal does nothing with .*types.py"):
+        provider().check("aws:ec2/vpc:Vpc", "v", None, {"cidrBlock": "10.0.0.0/16", "ipv6CidrBlock": "::/56"})
+
+
 def test_a_name_is_generated_once() -> None:
     first = provider().check("aws:iam/role:Role", "reader", None, {"assumeRolePolicy": "{}"})
     again = provider().check("aws:iam/role:Role", "reader", first, {"assumeRolePolicy": "{}"})

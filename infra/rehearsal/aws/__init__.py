@@ -42,7 +42,12 @@ class AwsProvider:
     def check(self, type_: str, name: str, old_inputs: Props | None, new_inputs: Props) -> Props:
         """See Provider. A generated name is `<name>-<7 hexadecimal digits>`, as pulumi-aws does it."""
         row = _row(type_)
-        inputs = {key: value for key, value in new_inputs.items() if value is not None}
+        inputs = {key: value for key, value in new_inputs.items() if value is not None and not key.startswith("__")}
+        if left_over := row.left_over(inputs):
+            raise ProviderError(
+                f"{', '.join(left_over)}: the rehearsal does nothing with this input of {type_}. Give its row in "
+                "infra/rehearsal/aws/types.py a call that does"
+            )
         if row.named and row.named not in inputs:
             inputs[row.named] = (old_inputs or {}).get(row.named) or f"{name}-{secrets.token_hex(4)[:7]}"
         if row.service == "scheduler" and "groupName" not in inputs and type_.endswith(":Schedule"):

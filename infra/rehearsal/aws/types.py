@@ -91,10 +91,23 @@ class Type:
     fixed_name: bool = False
     """Whether two cannot exist side by side, so that a replacement deletes first."""
 
+    def left_over(self, inputs: Props) -> list[str]:
+        """The inputs that nothing of this row takes. A row whose arguments pass every input on leaves none."""
+        if not isinstance(self.arguments, Passed):
+            return []
+        taken = {*self.arguments.names, *self.local, *(name for change in self.changes for name in change.inputs)}
+        taken |= {"tags", "tagsAll"} if self.tags else set()
+        return sorted(inputs.keys() - taken)
 
-def passed(*names: str) -> Callable[[Mapping[str, Any]], Props]:
+
+class Passed:
     """Arguments: the inputs of these names, where they are given."""
-    return lambda values: {name: values[name] for name in names if values.get(name) is not None}
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __call__(self, values: Mapping[str, Any]) -> Props:
+        return {name: values[name] for name in self.names if values.get(name) is not None}
 
 
 def without(*names: str) -> Callable[[Mapping[str, Any]], Props]:
@@ -132,7 +145,7 @@ SCALING_TAGS: Final = Tags("TagResource", {"ResourceARN": "{arn}"}, "Tags", "map
 def _rotation(values: Props) -> Mapping[str, Any] | None:
     if not values.get("enableKeyRotation"):
         return None
-    return {"KeyId": values["id"], **passed("rotationPeriodInDays")(values)}
+    return {"KeyId": values["id"], **Passed("rotationPeriodInDays")(values)}
 
 
 def _no_rotation(values: Props) -> Mapping[str, Any] | None:
@@ -314,7 +327,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:kms/alias:Alias": Type(
         service="kms",
         create="CreateAlias",
-        arguments=passed("name", "targetKeyId"),
+        arguments=Passed("name", "targetKeyId"),
         rename={"name": "AliasName"},
         id="{name}",
         arn=_arn("kms", "{name}"),
@@ -328,7 +341,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:ec2/vpc:Vpc": Type(
         service="ec2",
         create="CreateVpc",
-        arguments=passed("cidrBlock", "instanceTenancy"),
+        arguments=Passed("cidrBlock", "instanceTenancy"),
         outputs={"vpcId": "Vpc.VpcId"},
         id="{vpcId}",
         arn=_arn("ec2", "vpc/{id}"),
@@ -353,7 +366,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:ec2/subnet:Subnet": Type(
         service="ec2",
         create="CreateSubnet",
-        arguments=passed("vpcId", "cidrBlock", "availabilityZone"),
+        arguments=Passed("vpcId", "cidrBlock", "availabilityZone"),
         outputs={"subnetId": "Subnet.SubnetId"},
         id="{subnetId}",
         arn=_arn("ec2", "subnet/{id}"),
@@ -373,7 +386,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:ec2/routeTable:RouteTable": Type(
         service="ec2",
         create="CreateRouteTable",
-        arguments=passed("vpcId"),
+        arguments=Passed("vpcId"),
         outputs={"routeTableId": "RouteTable.RouteTableId"},
         id="{routeTableId}",
         arn=_arn("ec2", "route-table/{id}"),
@@ -397,7 +410,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:ec2/securityGroup:SecurityGroup": Type(
         service="ec2",
         create="CreateSecurityGroup",
-        arguments=passed("name", "description", "vpcId"),
+        arguments=Passed("name", "description", "vpcId"),
         rename={"name": "GroupName"},
         outputs={"groupId": "GroupId"},
         id="{groupId}",
@@ -576,7 +589,7 @@ TYPES: Final[Mapping[str, Type]] = {
             Change(
                 ("description", "maxSessionDuration"),
                 "UpdateRole",
-                lambda values: {"RoleName": values["id"], **passed("description", "maxSessionDuration")(values)},
+                lambda values: {"RoleName": values["id"], **Passed("description", "maxSessionDuration")(values)},
             ),
         ),
         delete=("DeleteRole", {"RoleName": "{id}"}),
@@ -609,7 +622,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:s3/bucket:Bucket": Type(
         service="s3",
         create="CreateBucket",
-        arguments=passed("bucket"),
+        arguments=Passed("bucket"),
         id="{bucket}",
         arn="arn:aws:s3:::{bucket}",
         copies={"bucketDomainName": "{bucket}.s3.amazonaws.com"},
@@ -660,7 +673,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:cloudwatch/logGroup:LogGroup": Type(
         service="logs",
         create="CreateLogGroup",
-        arguments=passed("name", "kmsKeyId"),
+        arguments=Passed("name", "kmsKeyId"),
         rename={"name": "logGroupName"},
         id="{name}",
         arn=_arn("logs", "log-group:{name}"),
@@ -726,7 +739,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:scheduler/scheduleGroup:ScheduleGroup": Type(
         service="scheduler",
         create="CreateScheduleGroup",
-        arguments=passed("name"),
+        arguments=Passed("name"),
         id="{name}",
         arn=_arn("scheduler", "schedule-group/{name}"),
         named="name",
@@ -795,7 +808,7 @@ TYPES: Final[Mapping[str, Type]] = {
         arguments=lambda values: {
             "TopicArn": values["topic"],
             "ReturnSubscriptionArn": True,
-            **passed("protocol", "endpoint")(values),
+            **Passed("protocol", "endpoint")(values),
         },
         outputs={"arn": "SubscriptionArn"},
         id="{arn}",
@@ -890,7 +903,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 lambda values: {
                     "clusterName": values["clusterName"],
                     "nodegroupName": values["nodeGroupName"],
-                    **passed("scalingConfig", "updateConfig", "nodeRepairConfig")(values),
+                    **Passed("scalingConfig", "updateConfig", "nodeRepairConfig")(values),
                 },
             ),
             Change(
@@ -899,7 +912,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 lambda values: {
                     "clusterName": values["clusterName"],
                     "nodegroupName": values["nodeGroupName"],
-                    **passed("launchTemplate", "releaseVersion", "version")(values),
+                    **Passed("launchTemplate", "releaseVersion", "version")(values),
                 },
             ),
         ),
@@ -920,7 +933,7 @@ TYPES: Final[Mapping[str, Type]] = {
             Change(
                 ("addonVersion", "configurationValues", "serviceAccountRoleArn"),
                 "UpdateAddon",
-                lambda values: passed(
+                lambda values: Passed(
                     "clusterName", "addonName", "addonVersion", "configurationValues", "serviceAccountRoleArn"
                 )(values),
             ),
@@ -1102,7 +1115,7 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:sagemaker/endpoint:Endpoint": Type(
         service="sagemaker",
         create="CreateEndpoint",
-        arguments=passed("name", "endpointConfigName"),
+        arguments=Passed("name", "endpointConfigName"),
         rename={"name": "EndpointName"},
         id="{name}",
         arn=_arn("sagemaker", "endpoint/{name}"),
@@ -1115,7 +1128,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 lambda values: {
                     "EndpointName": values["id"],
                     # Counts and weights become the configuration's again: pulumi-aws does not ask to retain them.
-                    **passed("endpointConfigName", "deploymentConfig")(values),
+                    **Passed("endpointConfigName", "deploymentConfig")(values),
                 },
             ),
         ),
