@@ -105,8 +105,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         with _told(context):
             if request.preview:
                 # The real engine knows no stand-ins: what is not known yet, is unknown.
-                known = {key: value for key, value in self.provider.preview(type_, name, inputs).items()}
-                return provider_pb2.CreateResponse(properties=_closed(_without_stand_ins(known, inputs)))
+                expected = self.provider.preview(type_, name, inputs)
+                return provider_pb2.CreateResponse(properties=_closed(_without_stand_ins(expected, inputs)))
             id_, outputs = self.provider.create(type_, inputs, token="")
         return provider_pb2.CreateResponse(id=id_, properties=_closed(outputs))
 

@@ -25,7 +25,6 @@ ENDPOINT_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 0.2
 GONE: Final = ("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent", "UnknownEndpoint")
 SENTENCES_OF_GONE: Final = ("could not find", "does not exist", "not found", "cannot find")
-EMPTY_SETTINGS: Final = ("NoSuchBucket",)
 
 
 class AwsProvider:
@@ -201,13 +200,13 @@ class AwsProvider:
         return derived
 
     def _apply(self, row: Type, change: Change, values: Props) -> None:
-        own = change.arguments(values) if callable(change.arguments) else change.arguments
-        if own is None:
-            return
         try:
-            arguments = self._arguments(row, change.call, change.arguments, values, row.rename)
+            own = _own(change.arguments, values)
         except KeyError:
             return  # an input that was taken away leaves what AWS has
+        if own is None:
+            return
+        arguments = self._mapped(row, change.call, own, row.rename)
         try:
             self._call(row, change.call, arguments)
         except ProviderError as error:
@@ -218,15 +217,11 @@ class AwsProvider:
     def _arguments(
         self, row: Type, call: str, template: Arguments, values: Props, rename: Mapping[str, str]
     ) -> dict[str, Any]:
-        if callable(template):
-            given = {name: value for name, value in values.items() if name not in ("account", "region", "uuid", "zip")}
-            needs_account = call in ("CreateBudget", "UpdateBudget")
-            source = values if needs_account or "zip" in values else given
-            own = template({k: v for k, v in source.items() if k not in ("account", "region", "uuid") or needs_account})
-        else:
-            own = fill(template, values)
+        return self._mapped(row, call, _own(template, values) or {}, rename)
+
+    def _mapped(self, row: Type, call: str, own: Mapping[str, Any], rename: Mapping[str, str]) -> dict[str, Any]:
         model = _model(row.service).operation_model(call)
-        made: dict[str, Any] = parameters(model.input_shape, own or {}, rename)
+        made: dict[str, Any] = parameters(model.input_shape, own, rename)
         return made
 
     def _call(self, row: Type, call: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,7 +328,7 @@ class AwsProvider:
                 if objects:
                     s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
         except ClientError as error:
-            if error.response["Error"]["Code"] not in EMPTY_SETTINGS:
+            if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise ProviderError(f"s3: bucket {bucket} could not be emptied: {error}") from error
 
 
@@ -360,6 +355,12 @@ def _model(service: str) -> Any:
     if service not in _models:
         _models[service] = botocore.session.get_session().get_service_model(service)
     return _models[service]
+
+
+def _own(template: Arguments, values: Props) -> Mapping[str, Any] | None:
+    """A call's arguments as the table makes them; None where the call is not needed."""
+    made: Mapping[str, Any] | None = template(values) if callable(template) else fill(template, values)
+    return made
 
 
 def _in_place(row: Type, name: str) -> bool:

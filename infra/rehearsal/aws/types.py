@@ -63,7 +63,7 @@ class Type:
     """A template over inputs and outputs."""
     read: Read
     delete: tuple[str, Arguments] | None
-    arguments: Arguments = field(default_factory=lambda: dict)
+    arguments: Arguments = field(default_factory=lambda: without())
     rename: Mapping[str, str] = field(default_factory=dict)
     """For the creating call: the path of an input, and the parameter that takes it."""
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -110,9 +110,13 @@ class Passed:
         return {name: values[name] for name in self.names if values.get(name) is not None}
 
 
+BESIDE: Final = ("account", "region", "uuid", "zip", "before")
+"""What stands beside the inputs for templates and arguments to name, and is no input itself."""
+
+
 def without(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: every input but these."""
-    left_out = (*names, "before")  # what it was like before an update is for `_moved` alone
+    left_out = {*names, *BESIDE}
     return lambda values: {name: value for name, value in values.items() if name not in left_out}
 
 
@@ -177,7 +181,7 @@ _queue = _attributes(
 def _launch_template(values: Props) -> Mapping[str, Any]:
     """The data of a launch template, in the shape that EC2 wants it."""
     outside = {"name", "description", "updateDefaultVersion", "id", "arn", "latestVersion", "tags", "tagsAll"}
-    data = {name: value for name, value in values.items() if name not in outside}
+    data = without(*outside)(values)
     for mapping in data.get("blockDeviceMappings", ()):
         if mapping.get("ebs", {}).get("encrypted") not in (None, "true", "false"):
             raise ValueError("blockDeviceMappings.ebs.encrypted is the text 'true' or 'false'")
@@ -211,6 +215,11 @@ def _rule_permission(values: Props) -> Mapping[str, Any]:
         if values.get(name):
             permission[member] = [{key: values[name], **description}]
     return {"GroupId": values["securityGroupId"], "IpPermissions": [permission]}
+
+
+def _everything(values: Props) -> Mapping[str, Any]:
+    """The rule that lets everything out, as it is in a new security group."""
+    return {"GroupId": values["id"], "IpPermissions": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
 
 
 def _budget(values: Props) -> Mapping[str, Any]:
@@ -271,10 +280,6 @@ def _function(values: Props) -> Props:
     return without("code", "name")(values)
 
 
-def _schedule(values: Props) -> Props:
-    return {"groupName": "default", **values}
-
-
 def _arn(service: str, rest: str) -> str:
     return f"arn:aws:{service}:{{region}}:{{account}}:{rest}"
 
@@ -284,7 +289,7 @@ def _bucket_part(call: str, member: str, get: str, delete: str, **more: Any) -> 
     shape = more.pop("shape", None)
 
     def arguments(values: Props) -> Mapping[str, Any]:
-        rest = {name: value for name, value in values.items() if name not in ("bucket", "id", "region")}
+        rest = without("bucket", "id")(values)
         return {"Bucket": values["bucket"], member: shape(rest) if shape else rest}
 
     return Type(
@@ -297,6 +302,25 @@ def _bucket_part(call: str, member: str, get: str, delete: str, **more: Any) -> 
         repeatable=True,
         keys=("bucket",),
         **more,
+    )
+
+
+def _security_group_rule(direction: str) -> Type:
+    """One rule of a security group: `Ingress` or `Egress`."""
+    return Type(
+        service="ec2",
+        create=f"AuthorizeSecurityGroup{direction}",
+        arguments=_rule_permission,
+        outputs={"securityGroupRuleId": "SecurityGroupRules[0].SecurityGroupRuleId"},
+        id="{securityGroupRuleId}",
+        arn=_arn("ec2", "security-group-rule/{id}"),
+        read=Read("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": ["{id}"]}, "SecurityGroupRules[0]"),
+        delete=(
+            f"RevokeSecurityGroup{direction}",
+            {"GroupId": "{securityGroupId}", "SecurityGroupRuleIds": ["{id}"]},
+        ),
+        tags=EC2_TAGS,
+        fixed_name=True,
     )
 
 
@@ -418,7 +442,7 @@ TYPES: Final[Mapping[str, Type]] = {
         named="name",
         read=Read("DescribeSecurityGroups", {"GroupIds": ["{id}"]}, "SecurityGroups[0]"),
         # AWS lets everything out of a new group; Pulumi's provider takes that away, for egress is declared.
-        changes=(Change((), "RevokeSecurityGroupEgress", lambda values: {**_everything(values)}, at_creation=True),),
+        changes=(Change((), "RevokeSecurityGroupEgress", _everything, at_creation=True),),
         delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
         tags=EC2_TAGS,
     ),
@@ -435,41 +459,13 @@ TYPES: Final[Mapping[str, Type]] = {
         id="{groupId}",
         arn=_arn("ec2", "security-group/{id}"),
         read=Read("DescribeSecurityGroups", {"GroupIds": ["{id}"]}, "SecurityGroups[0]"),
-        changes=(Change((), "RevokeSecurityGroupEgress", lambda values: {**_everything(values)}, at_creation=True),),
+        changes=(Change((), "RevokeSecurityGroupEgress", _everything, at_creation=True),),
         delete=None,  # it goes with its network
         tags=EC2_TAGS,
         local=("ingress", "egress"),
     ),
-    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Type(
-        service="ec2",
-        create="AuthorizeSecurityGroupIngress",
-        arguments=_rule_permission,
-        outputs={"securityGroupRuleId": "SecurityGroupRules[0].SecurityGroupRuleId"},
-        id="{securityGroupRuleId}",
-        arn=_arn("ec2", "security-group-rule/{id}"),
-        read=Read("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": ["{id}"]}, "SecurityGroupRules[0]"),
-        delete=(
-            "RevokeSecurityGroupIngress",
-            {"GroupId": "{securityGroupId}", "SecurityGroupRuleIds": ["{id}"]},
-        ),
-        tags=EC2_TAGS,
-        fixed_name=True,
-    ),
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Type(
-        service="ec2",
-        create="AuthorizeSecurityGroupEgress",
-        arguments=_rule_permission,
-        outputs={"securityGroupRuleId": "SecurityGroupRules[0].SecurityGroupRuleId"},
-        id="{securityGroupRuleId}",
-        arn=_arn("ec2", "security-group-rule/{id}"),
-        read=Read("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": ["{id}"]}, "SecurityGroupRules[0]"),
-        delete=(
-            "RevokeSecurityGroupEgress",
-            {"GroupId": "{securityGroupId}", "SecurityGroupRuleIds": ["{id}"]},
-        ),
-        tags=EC2_TAGS,
-        fixed_name=True,
-    ),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _security_group_rule("Ingress"),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _security_group_rule("Egress"),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Type(
         service="ec2",
         create="CreateVpcEndpoint",
@@ -751,7 +747,6 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:scheduler/schedule:Schedule": Type(
         service="scheduler",
         create="CreateSchedule",
-        arguments=_schedule,
         id="{groupName}/{name}",
         arn=_arn("scheduler", "schedule/{groupName}/{name}"),
         named="name",
@@ -768,7 +763,7 @@ TYPES: Final[Mapping[str, Type]] = {
                     "kmsKeyArn",
                 ),
                 "UpdateSchedule",
-                lambda values: _schedule(without("id", "arn")(values)),
+                without("id", "arn"),
             ),
         ),
         delete=("DeleteSchedule", {"GroupName": "{groupName}", "Name": "{name}"}),
@@ -1193,7 +1188,7 @@ TYPES: Final[Mapping[str, Type]] = {
         arguments=lambda values: {
             "FunctionName": values["name"],
             "Code": {"ZipFile": values["zip"]},
-            **without("tags", "tagsAll", "zip")(_function(values)),
+            **without("tags", "tagsAll")(_function(values)),
         },
         rename={"kmsKeyArn": "KMSKeyArn"},
         id="{name}",
@@ -1222,7 +1217,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 "UpdateFunctionConfiguration",
                 lambda values: {
                     "FunctionName": values["id"],
-                    **without("architectures", "packageType", "id", "arn", "zip", "tags", "tagsAll")(_function(values)),
+                    **without("architectures", "packageType", "id", "arn", "tags", "tagsAll")(_function(values)),
                 },
             ),
         ),
@@ -1241,11 +1236,6 @@ TYPES: Final[Mapping[str, Type]] = {
         delete=("DeleteFunctionEventInvokeConfig", {"FunctionName": "{id}"}),
     ),
 }
-
-
-def _everything(values: Props) -> Mapping[str, Any]:
-    """The rule that lets everything out, as it is in a new security group."""
-    return {"GroupId": values["id"], "IpPermissions": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
 
 
 def _moved(values: Props, name: str, parameter: str) -> Mapping[str, Any]:
