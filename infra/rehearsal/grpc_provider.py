@@ -19,7 +19,7 @@ import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.aws import DEFAULTS, AwsProvider
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.provider import UNKNOWN, Props, Provider, ProviderError
 
@@ -169,9 +169,12 @@ def _is_stand_in(value: Any) -> bool:
 
 
 def _open(message: struct_pb2.Struct) -> Props:
-    """A message as plain values, without the marks of secrets, outputs and references."""
+    """A message as plain values, without the marks of secrets, outputs and references.
+
+    Of the engine's own keys it keeps the one that says which inputs our `check` made up.
+    """
     opened: Props = {name: _plain(value) for name, value in message.items()}
-    return {name: value for name, value in opened.items() if not name.startswith("__")}
+    return {name: value for name, value in opened.items() if name == DEFAULTS or not name.startswith("__")}
 
 
 def _plain(value: Any) -> Any:

@@ -1,21 +1,26 @@
 """The table: for each resource type that the stacks use, the AWS calls that make, read, change and delete it.
 
 A row says what Pulumi's names cannot tell: everything else is matched by name (mapping.py). To add a type, add a row.
-A property that no row's change covers, and that the creating call cannot change either, forces a replacement.
+An input that no row's change covers, and that the creating call cannot change either, forces a replacement.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from infra.rehearsal.provider import Props
+from infra.rehearsal.aws.mapping import Values, as_text, find
+from infra.rehearsal.provider import Props, ProviderError
 
-Arguments = Mapping[str, Any] | Callable[[Props], Mapping[str, Any] | None]
-"""A call's arguments: a template such as `{"Bucket": "{bucket}"}`, or what makes them from inputs and outputs.
+Arguments = Mapping[str, Any] | Callable[[Values], Mapping[str, Any] | Sequence[Mapping[str, Any]] | None]
+"""A call's arguments: a template such as `{"Bucket": "{bucket}"}`, or a function of inputs and outputs.
 
-None from the latter: the call is not needed. Names are Pulumi's or AWS's; mapping.py turns both into AWS's.
+None from the latter: the call is not needed. A list: one call for each. Names are Pulumi's or AWS's; mapping.py turns
+both into AWS's. Beside inputs and outputs there are `account`, `region`, `id`, `before` (the inputs before an update),
+`now` (the outputs before it), `created` (what the creating call answered) and `response` (what the call before this
+one answered).
 """
+Calls = Sequence[tuple[str, Arguments]]
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Read:
 
     call: str
     arguments: Arguments
-    found: str
-    """JMESPath to what must not be empty in the response."""
+    found: str | Callable[[Any, Values], Any]
+    """JMESPath to what must not be empty in the response, or a function that finds it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,32 @@ class Change:
     """A call that puts some inputs in force."""
 
     inputs: tuple[str, ...]
+    """Names, or paths where a part can be changed that the rest cannot: `launchTemplate.version`."""
     call: str
     arguments: Arguments
     at_creation: bool = False
     """Whether the creating call does not take these inputs, so that this call follows it."""
+    when: Literal["given", "taken", "either"] = "given"
+    """Whether it is for inputs that have a value, for those whose value was taken away, or for both."""
+    resets: Mapping[str, Any] = field(default_factory=dict)
+    """What stands for an input whose value was taken away; without it, that is a replacement."""
+    whole: bool = False
+    """Whether the call sets everything, so that what is left out is taken away."""
+    already: str = ""
+    """The code of an error that says it is so already."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """How to tell that it is usable: JMESPath to its status in what is read, and what that may be."""
+
+    status: str
+    good: str
+    bad: tuple[str, ...]
+    reason: str = "''"
+    """JMESPath to why."""
+    live: tuple[str, ...] = ()
+    """What must be as the last call asked for it, once it is usable: otherwise that was undone."""
 
 
 @dataclass(frozen=True)
@@ -59,138 +86,75 @@ class Type:
 
     service: str
     create: str
-    id: str
-    """A template over inputs and outputs."""
-    read: Read
-    delete: tuple[str, Arguments] | None
-    arguments: Arguments = field(default_factory=lambda: without())
+    arguments: Arguments | None = None
+    """None: every input but those of `local`, and those that a change puts in force after creation."""
     rename: Mapping[str, str] = field(default_factory=dict)
-    """For the creating call: the path of an input, and the parameter that takes it."""
+    """The path of an input, and the parameter that takes it."""
+    id: Any
+    """A template over inputs and outputs, or a function of them; so are the next two."""
+    arn: Any = ""
+    """Where the ARN follows from inputs and id."""
+    copies: Mapping[str, Any] = field(default_factory=dict)
+    """Outputs that follow from inputs and id."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Outputs that only AWS can tell: JMESPath in the creating call's response."""
     found: Mapping[str, str] = field(default_factory=dict)
     """Likewise, in what `read` finds."""
-    looked_up: Mapping[str, tuple[str, Mapping[str, Any], str]] = field(default_factory=dict)
+    looked_up: Mapping[str, tuple[str, Arguments, str]] = field(default_factory=dict)
     """Outputs that another call tells once it is made: the call, its arguments, and JMESPath in its response."""
-    arn: str = ""
-    """A template, where the ARN follows from inputs and id."""
-    copies: Mapping[str, str] = field(default_factory=dict)
-    """Outputs that follow from inputs and id: templates."""
+    structured: tuple[str, ...] = ()
+    """Outputs that are no texts."""
+    renewed: tuple[str, ...] = ()
+    """Outputs that every update changes."""
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    """AWS's own defaults for inputs that stand in templates."""
     named: str = ""
     """The input that gets a generated name where the program gives none."""
+    name_start: str = ""
+    """How a generated name has to begin."""
+    lower_case: bool = False
+    """Whether its name has no capitals."""
+    read: Read
     repeatable: bool = False
     """Whether the creating call also changes what exists."""
     keys: tuple[str, ...] = ()
     """Inputs that even then force a replacement, for they name what is changed."""
     changes: tuple[Change, ...] = ()
+    ready: Ready | None = None
+    delete: Calls
     tags: Tags | None = None
     tags_at_creation: str = ""
     """The creating call's parameter for tags; without one, they are put afterwards."""
     local: tuple[str, ...] = ()
-    """Inputs that matter only to the provider."""
+    """Inputs that matter only to the provider, or to a call other than the creating one."""
     fixed_name: bool = False
     """Whether two cannot exist side by side, so that a replacement deletes first."""
 
-    def left_over(self, inputs: Props) -> list[str]:
-        """The inputs that nothing of this row takes. A row whose arguments pass every input on leaves none."""
-        if not isinstance(self.arguments, Passed):
-            return []
-        taken = {*self.arguments.names, *self.local, *(name for change in self.changes for name in change.inputs)}
-        taken |= {"tags", "tagsAll"} if self.tags else set()
-        return sorted(inputs.keys() - taken)
+
+# --- arguments ------------------------------------------------------------------------------------------------------
 
 
-class Passed:
+def everything(values: Values) -> Mapping[str, Any]:
+    """Arguments: all inputs."""
+    return values
+
+
+def passed(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: the inputs of these names, where they are given."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-    def __call__(self, values: Mapping[str, Any]) -> Props:
-        return {name: values[name] for name in self.names if values.get(name) is not None}
-
-
-BESIDE: Final = ("account", "region", "uuid", "zip", "before")
-"""What stands beside the inputs for templates and arguments to name, and is no input itself."""
+    return lambda values: {name: values[name] for name in names if values.get(name) is not None}
 
 
 def without(*names: str) -> Callable[[Mapping[str, Any]], Props]:
     """Arguments: every input but these."""
-    left_out = {*names, *BESIDE}
-    return lambda values: {name: value for name, value in values.items() if name not in left_out}
+    return lambda values: {name: values[name] for name in values if name not in names}
 
 
-DEFAULT_ENCRYPTION: Final = "ServerSideEncryptionConfiguration.rules.applyServerSideEncryptionByDefault"
-
-EC2_TAGS: Final = Tags("CreateTags", {"Resources": ["{id}"]}, "Tags", "Key,Value", "DeleteTags", "Tags")
-KMS_TAGS: Final = Tags("TagResource", {"KeyId": "{id}"}, "Tags", "TagKey,TagValue", "UntagResource", "TagKeys")
-IAM_TAGS: Final = Tags("TagRole", {"RoleName": "{name}"}, "Tags", "Key,Value", "UntagRole", "TagKeys")
-S3_TAGS: Final = Tags("PutBucketTagging", {"Bucket": "{bucket}"}, "Tagging.TagSet", "Key,Value", "", "")
-"""PutBucketTagging replaces the whole set."""
-
-
-def _by_arn(resource: str, member: str, style: str, removed: str = "TagKeys") -> Tags:
-    return Tags("TagResource", {resource: "{arn}"}, member, style, "UntagResource", removed)
-
-
-LOG_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
-EKS_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
-ECR_TAGS: Final = _by_arn("resourceArn", "tags", "Key,Value", "tagKeys")
-LAMBDA_TAGS: Final = _by_arn("Resource", "Tags", "map")
-SNS_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
-EVENT_TAGS: Final = _by_arn("ResourceARN", "Tags", "Key,Value")
-SCHEDULER_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
-BUDGET_TAGS: Final = _by_arn("ResourceARN", "ResourceTags", "Key,Value", "ResourceTagKeys")
-SQS_TAGS: Final = Tags("TagQueue", {"QueueUrl": "{id}"}, "Tags", "map", "UntagQueue", "TagKeys")
-SAGEMAKER_TAGS: Final = Tags("AddTags", {"ResourceArn": "{arn}"}, "Tags", "Key,Value", "DeleteTags", "TagKeys")
-SCALING_TAGS: Final = Tags("TagResource", {"ResourceARN": "{arn}"}, "Tags", "map", "UntagResource", "TagKeys")
-
-
-def _rotation(values: Props) -> Mapping[str, Any] | None:
-    if not values.get("enableKeyRotation"):
-        return None
-    return {"KeyId": values["id"], **Passed("rotationPeriodInDays")(values)}
-
-
-def _no_rotation(values: Props) -> Mapping[str, Any] | None:
-    return None if values.get("enableKeyRotation") else {"KeyId": values["id"]}
-
-
-def _attributes(**names: str) -> Callable[[Props], Mapping[str, str]]:
-    """SNS and SQS take their settings as one map of texts."""
-
-    def of(values: Props) -> Mapping[str, str]:
-        return {
-            attribute: value if isinstance(value, str) else json.dumps(value)
-            for name, attribute in names.items()
-            if (value := values.get(name)) is not None
-        }
-
-    return of
-
-
-_topic = _attributes(kmsMasterKeyId="KmsMasterKeyId", displayName="DisplayName")
-_queue = _attributes(
-    kmsMasterKeyId="KmsMasterKeyId",
-    messageRetentionSeconds="MessageRetentionPeriod",
-    visibilityTimeoutSeconds="VisibilityTimeout",
-    redrivePolicy="RedrivePolicy",
-)
-
-
-def _launch_template(values: Props) -> Mapping[str, Any]:
-    """The data of a launch template, in the shape that EC2 wants it."""
-    outside = {"name", "description", "updateDefaultVersion", "id", "arn", "latestVersion", "tags", "tagsAll"}
-    data = without(*outside)(values)
-    for mapping in data.get("blockDeviceMappings", ()):
-        if mapping.get("ebs", {}).get("encrypted") not in (None, "true", "false"):
-            raise ValueError("blockDeviceMappings.ebs.encrypted is the text 'true' or 'false'")
-    if "tagSpecifications" in data:
-        data["tagSpecifications"] = [
-            {"resourceType": each["resourceType"], "tags": tag_list(each["tags"], "Key,Value")}
-            for each in data["tagSpecifications"]
-        ]
-    return data
+def with_(fixed: Mapping[str, str], *names: str) -> Callable[[Values], Props]:
+    """Arguments: what says which one it is, as inputs or outputs by parameter, and the inputs of these names."""
+    return lambda values: {
+        **{parameter: values[source] for parameter, source in fixed.items()},
+        **passed(*names)(values),
+    }
 
 
 def tag_list(tags: Mapping[str, str], style: str) -> Any:
@@ -201,28 +165,468 @@ def tag_list(tags: Mapping[str, str], style: str) -> Any:
     return [{key: name, value: text} for name, text in sorted(tags.items())]
 
 
-def _rule_permission(values: Props) -> Mapping[str, Any]:
+def _by_arn(resource: str, member: str, style: str, removed: str = "TagKeys") -> Tags:
+    return Tags("TagResource", {resource: "{arn}"}, member, style, "UntagResource", removed)
+
+
+def _iam_tags(what: str, key: str, value: str) -> Tags:
+    return Tags(f"Tag{what}", {key: value}, "Tags", "Key,Value", f"Untag{what}", "TagKeys")
+
+
+def _arn(service: str, rest: str) -> str:
+    return f"arn:aws:{service}:{{region}}:{{account}}:{rest}"
+
+
+EC2_TAGS: Final = Tags("CreateTags", {"Resources": ["{id}"]}, "Tags", "Key,Value", "DeleteTags", "Tags")
+KMS_TAGS: Final = Tags("TagResource", {"KeyId": "{id}"}, "Tags", "TagKey,TagValue", "UntagResource", "TagKeys")
+S3_TAGS: Final = Tags("PutBucketTagging", {"Bucket": "{bucket}"}, "Tagging.TagSet", "Key,Value", "", "")
+"""PutBucketTagging replaces the whole set."""
+LOG_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
+EKS_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
+ECR_TAGS: Final = _by_arn("resourceArn", "tags", "Key,Value", "tagKeys")
+LAMBDA_TAGS: Final = _by_arn("Resource", "Tags", "map")
+SNS_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
+EVENT_TAGS: Final = _by_arn("ResourceARN", "Tags", "Key,Value")
+SCHEDULER_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
+BUDGET_TAGS: Final = _by_arn("ResourceARN", "ResourceTags", "Key,Value", "ResourceTagKeys")
+SQS_TAGS: Final = Tags("TagQueue", {"QueueUrl": "{id}"}, "Tags", "map", "UntagQueue", "TagKeys")
+SAGEMAKER_TAGS: Final = Tags("AddTags", {"ResourceArn": "{arn}"}, "Tags", "Key,Value", "DeleteTags", "TagKeys")
+SCALING_TAGS: Final = _by_arn("ResourceARN", "Tags", "map")
+PARAMETER_TAGS: Final = Tags(
+    "AddTagsToResource",
+    {"ResourceType": "Parameter", "ResourceId": "{name}"},
+    "Tags",
+    "Key,Value",
+    "RemoveTagsFromResource",
+    "TagKeys",
+)
+
+
+# --- keys and identity ----------------------------------------------------------------------------------------------
+
+
+def _rotation(values: Values) -> Mapping[str, Any] | None:
+    if not values.get("enableKeyRotation"):
+        return None
+    return {"KeyId": values["id"], **passed("rotationPeriodInDays")(values)}
+
+
+def _no_rotation(values: Values) -> Mapping[str, Any] | None:
+    return None if values.get("enableKeyRotation") else {"KeyId": values["id"]}
+
+
+def _old_versions(values: Values) -> Sequence[Mapping[str, Any]]:
+    """A managed policy's versions that are not in force, of those that were listed just now."""
+    listed = find("Versions[?!IsDefaultVersion].VersionId", values["response"]) or ()
+    return [{"PolicyArn": values["id"], "VersionId": version} for version in listed]
+
+
+def _all_of(role_s: str, parameter: str) -> Callable[[Values], Sequence[Mapping[str, Any]]]:
+    """One call for each policy of a role that was listed just now."""
+    return lambda values: [
+        {"RoleName": values["name"], parameter: each} for each in find(role_s, values["response"]) or ()
+    ]
+
+
+def _if_forced(values: Values) -> Mapping[str, Any] | None:
+    return {"RoleName": values["name"]} if values.get("forceDetachPolicies") else None
+
+
+def _in_profile(role: str) -> Mapping[str, Any]:
+    return {"InstanceProfileName": "{name}", "RoleName": role}
+
+
+def _former_role(values: Values) -> Mapping[str, Any] | None:
+    role = values["before"].get("role")
+    return {"InstanceProfileName": values["name"], "RoleName": role} if role else None
+
+
+# --- network --------------------------------------------------------------------------------------------------------
+
+SOURCES: Final = {
+    "cidrIpv4": ("IpRanges", "CidrIp"),
+    "cidrIpv6": ("Ipv6Ranges", "CidrIpv6"),
+    "referencedSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
+    "prefixListId": ("PrefixListIds", "PrefixListId"),
+}
+
+
+def _rule_permission(values: Values) -> Mapping[str, Any]:
     """A security group rule as the permission that EC2 authorises."""
     description = {"Description": values["description"]} if values.get("description") else {}
-    permission: dict[str, Any] = {"IpProtocol": values["ipProtocol"]}
-    permission |= {name: values[name] for name in ("fromPort", "toPort") if name in values}
-    sources = {
-        "cidrIpv4": ("IpRanges", "CidrIp"),
-        "referencedSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
-        "prefixListId": ("PrefixListIds", "PrefixListId"),
-    }
-    for name, (member, key) in sources.items():
+    permission: dict[str, Any] = {"IpProtocol": values["ipProtocol"], **passed("fromPort", "toPort")(values)}
+    for name, (member, key) in SOURCES.items():
         if values.get(name):
             permission[member] = [{key: values[name], **description}]
     return {"GroupId": values["securityGroupId"], "IpPermissions": [permission]}
 
 
-def _everything(values: Props) -> Mapping[str, Any]:
+def _rule(values: Values) -> Mapping[str, Any]:
+    """A security group rule as EC2 modifies it."""
+    rule = passed("ipProtocol", "fromPort", "toPort", "description", "cidrIpv4", "cidrIpv6", "prefixListId")(values)
+    if values.get("referencedSecurityGroupId"):
+        rule["ReferencedGroupId"] = values["referencedSecurityGroupId"]
+    return {
+        "GroupId": values["securityGroupId"],
+        "SecurityGroupRules": [{"SecurityGroupRuleId": values["id"], "SecurityGroupRule": rule}],
+    }
+
+
+def _security_group_rule(direction: str) -> Type:
+    return Type(
+        service="ec2",
+        create=f"AuthorizeSecurityGroup{direction}",
+        arguments=_rule_permission,
+        outputs={"securityGroupRuleId": "SecurityGroupRules[0].SecurityGroupRuleId"},
+        id="{securityGroupRuleId}",
+        arn=_arn("ec2", "security-group-rule/{id}"),
+        read=Read("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": ["{id}"]}, "SecurityGroupRules[0]"),
+        changes=(
+            # Another kind of source, so that one input is taken away, is another rule.
+            Change(
+                ("ipProtocol", "fromPort", "toPort", "description", *SOURCES),
+                "ModifySecurityGroupRules",
+                _rule,
+                resets={"description": ""},
+            ),
+        ),
+        delete=[
+            (f"RevokeSecurityGroup{direction}", {"GroupId": "{securityGroupId}", "SecurityGroupRuleIds": ["{id}"]})
+        ],
+        tags=EC2_TAGS,
+        fixed_name=True,
+    )
+
+
+def _everything_out(values: Values) -> Mapping[str, Any]:
     """The rule that lets everything out, as it is in a new security group."""
     return {"GroupId": values["id"], "IpPermissions": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
 
 
-def _budget(values: Props) -> Mapping[str, Any]:
+def _default_group(values: Values) -> Mapping[str, Any]:
+    """Look for a network's default group. Raises ProviderError for rules: only a closed one is known here."""
+    if values.get("ingress") or values.get("egress"):
+        raise ProviderError(
+            "ingress, egress: the rehearsal only closes a default group; leave both empty, and let nothing use it"
+        )
+    network = {"Name": "vpc-id", "Values": [values["vpcId"]]}
+    return {"Filters": [network, {"Name": "group-name", "Values": ["default"]}]}
+
+
+def _rules_of(member: str) -> Callable[[Values], Mapping[str, Any] | None]:
+    """The rules that the default group came with."""
+
+    def of(values: Values) -> Mapping[str, Any] | None:
+        rules = find(f"SecurityGroups[0].{member}", values["created"])
+        return {"GroupId": values["id"], "IpPermissions": rules} if rules else None
+
+    return of
+
+
+def _moved(name: str, parameter: str) -> Change:
+    """EC2 changes a list of a network endpoint by what to add and what to take."""
+
+    def arguments(values: Values) -> Mapping[str, Any]:
+        before, after = set(values["before"].get(name) or ()), set(values.get(name) or ())
+        moved = {f"Add{parameter}": sorted(after - before), f"Remove{parameter}": sorted(before - after)}
+        return {"VpcEndpointId": values["id"], **{part: each for part, each in moved.items() if each}}
+
+    return Change((name,), "ModifyVpcEndpoint", arguments, when="either")
+
+
+def _prefix_list(values: Values) -> Mapping[str, Any] | None:
+    """Look for the addresses that a gateway endpoint routes; other kinds have none."""
+    if values.get("vpcEndpointType", "Gateway") != "Gateway":
+        return None
+    return {"Filters": [{"Name": "prefix-list-name", "Values": [values["serviceName"]]}]}
+
+
+def _network_setting(name: str, parameter: str, default: bool) -> Change:
+    return Change(
+        (name,),
+        "ModifyVpcAttribute",
+        {"VpcId": "{id}", parameter: {"Value": f"{{{name}}}"}},
+        at_creation=True,
+        resets={name: default},
+    )
+
+
+LOGGED: Final = {"vpcId": "VPC", "subnetId": "Subnet", "eniId": "NetworkInterface"}
+
+
+def _flow_log(values: Values) -> Mapping[str, Any]:
+    [source] = [name for name in LOGGED if values.get(name)]
+    arguments = {"ResourceIds": [values[source]], "ResourceType": LOGGED[source]}
+    return {**arguments, **without(*LOGGED)(values)}
+
+
+LAUNCH_SETTINGS: Final = (
+    *("blockDeviceMappings", "capacityReservationSpecification", "cpuOptions", "creditSpecification", "description"),
+    *("disableApiStop", "disableApiTermination", "ebsOptimized", "enclaveOptions", "hibernationOptions"),
+    *("iamInstanceProfile", "imageId", "instanceInitiatedShutdownBehavior", "instanceMarketOptions"),
+    *("instanceRequirements", "instanceType", "kernelId", "keyName", "licenseSpecifications", "maintenanceOptions"),
+    *("metadataOptions", "monitoring", "networkInterfaces", "placement", "privateDnsNameOptions", "ramDiskId"),
+    *("tagSpecifications", "userData", "vpcSecurityGroupIds"),
+)
+"""What a new version of a launch template changes."""
+
+
+def _launch_data(values: Values) -> Mapping[str, Any]:
+    data = without("name", "description", "updateDefaultVersion")(values)
+    if "tagSpecifications" in data:
+        data["tagSpecifications"] = [
+            {**each, "tags": tag_list(each.get("tags") or {}, "Key,Value")} for each in data["tagSpecifications"]
+        ]
+    description = {"VersionDescription": values["description"]} if values.get("description") else {}
+    return {"LaunchTemplateData": data, **description}
+
+
+def _new_default_version(values: Values) -> Mapping[str, Any] | None:
+    if not values.get("updateDefaultVersion"):
+        return None
+    version = values["response"]["LaunchTemplateVersion"]["VersionNumber"]
+    return {"LaunchTemplateId": values["id"], "DefaultVersion": str(version)}
+
+
+# --- storage --------------------------------------------------------------------------------------------------------
+
+
+def _bucket(values: Values) -> Mapping[str, Any]:
+    # S3 takes the name of every region but its first.
+    place = {} if values["region"] == "us-east-1" else {"LocationConstraint": values["region"]}
+    configuration = {"CreateBucketConfiguration": place} if place else {}
+    return {**without("forceDestroy")(values), **configuration}
+
+
+def _bucket_part(
+    part: str, arguments: Arguments, *, found: str = "@", verb: str = "Bucket", delete: Calls | None = None
+) -> Type:
+    """A companion of a bucket: one of the bucket's settings as a resource of its own."""
+    return Type(
+        service="s3",
+        create=f"Put{verb}{part}",
+        arguments=arguments,
+        id="{bucket}",
+        read=Read(f"Get{verb}{part}", {"Bucket": "{id}"}, found),
+        delete=delete or [(f"Delete{verb}{part}", {"Bucket": "{id}"})],
+        repeatable=True,
+        keys=("bucket",),
+    )
+
+
+# --- logs, metrics, events, messages --------------------------------------------------------------------------------
+
+
+def _dimensions(dimensions: Mapping[str, str]) -> list[Mapping[str, str]]:
+    return [{"Name": name, "Value": value} for name, value in sorted(dimensions.items())]
+
+
+def _query(query: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A metric query of an alarm: what Pulumi has in one block, CloudWatch has in two."""
+    query = {"returnData": False, **query}
+    metric = query.get("metric")
+    if not metric:
+        return query
+    of_metric = {**passed("namespace", "metricName")(metric), "Dimensions": _dimensions(metric.get("dimensions") or {})}
+    rest = {name: value for name, value in metric.items() if name not in ("namespace", "metricName", "dimensions")}
+    return {
+        **{name: value for name, value in query.items() if name != "metric"},
+        "MetricStat": {**rest, "Metric": of_metric},
+    }
+
+
+def _alarm(values: Values) -> Mapping[str, Any]:
+    alarm = without("dimensions", "metricQueries")(values)
+    if values.get("dimensions"):
+        alarm["Dimensions"] = _dimensions(values["dimensions"])
+    if values.get("metricQueries"):
+        alarm["Metrics"] = [_query(query) for query in values["metricQueries"]]
+    return alarm
+
+
+def _attributes(names: Mapping[str, str]) -> Callable[[Values], Mapping[str, str]]:
+    """SNS and SQS take their settings as one map of texts."""
+    return lambda values: {
+        attribute: as_text(values[name]) for name, attribute in names.items() if values.get(name) is not None
+    }
+
+
+def _one_by_one(call: str, resource: str, names: Mapping[str, str]) -> tuple[Change, ...]:
+    """SNS changes settings one at a time; an empty one is none."""
+
+    def change(name: str, attribute: str) -> Change:
+        return Change(
+            (name,),
+            call,
+            lambda values: {
+                resource: values["id"],
+                "AttributeName": attribute,
+                "AttributeValue": as_text(values[name]),
+            },
+            resets={name: ""},
+        )
+
+    return tuple(change(*pair) for pair in names.items())
+
+
+TOPIC: Final = {
+    "kmsMasterKeyId": "KmsMasterKeyId",
+    "displayName": "DisplayName",
+    "deliveryPolicy": "DeliveryPolicy",
+    "policy": "Policy",
+    "signatureVersion": "SignatureVersion",
+    "tracingConfig": "TracingConfig",
+}
+SUBSCRIPTION: Final = {
+    "deliveryPolicy": "DeliveryPolicy",
+    "filterPolicy": "FilterPolicy",
+    "filterPolicyScope": "FilterPolicyScope",
+    "rawMessageDelivery": "RawMessageDelivery",
+    "redrivePolicy": "RedrivePolicy",
+    "subscriptionRoleArn": "SubscriptionRoleArn",
+}
+QUEUE: Final = {
+    "delaySeconds": "DelaySeconds",
+    "kmsDataKeyReusePeriodSeconds": "KmsDataKeyReusePeriodSeconds",
+    "kmsMasterKeyId": "KmsMasterKeyId",
+    "maxMessageSize": "MaximumMessageSize",
+    "messageRetentionSeconds": "MessageRetentionPeriod",
+    "policy": "Policy",
+    "receiveWaitTimeSeconds": "ReceiveMessageWaitTimeSeconds",
+    "redriveAllowPolicy": "RedriveAllowPolicy",
+    "redrivePolicy": "RedrivePolicy",
+    "sqsManagedSseEnabled": "SqsManagedSseEnabled",
+    "visibilityTimeoutSeconds": "VisibilityTimeout",
+}
+QUEUE_RESETS: Final = {
+    "delaySeconds": 0,
+    "kmsDataKeyReusePeriodSeconds": 300,
+    "kmsMasterKeyId": "",
+    "messageRetentionSeconds": 345600,
+    "policy": "",
+    "receiveWaitTimeSeconds": 0,
+    "redriveAllowPolicy": "",
+    "redrivePolicy": "",
+    "visibilityTimeoutSeconds": 30,
+}
+"""SQS's own defaults."""
+
+DEFAULT_POLICY_ID: Final = "__default_policy_ID"
+
+
+def _owner_only(values: Values) -> Mapping[str, Any]:
+    """The policy that SNS gives a new topic."""
+    actions = ["AddPermission", "DeleteTopic", "GetTopicAttributes", "ListSubscriptionsByTopic"]
+    actions += ["Publish", "RemovePermission", "SetTopicAttributes", "Subscribe"]
+    statement = {
+        "Sid": "__default_statement_ID",
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": [f"SNS:{action}" for action in actions],
+        "Resource": values["id"],
+        "Condition": {"StringEquals": {"AWS:SourceOwner": values["account"]}},
+    }
+    policy = {"Version": "2008-10-17", "Id": DEFAULT_POLICY_ID, "Statement": [statement]}
+    return {"TopicArn": values["id"], "AttributeName": "Policy", "AttributeValue": json.dumps(policy)}
+
+
+def _own_policy(response: Any, values: Values) -> Any:
+    """A topic's policy, unless it is the one that every topic has."""
+    policy = json.loads(response["Attributes"].get("Policy") or "{}")
+    return None if policy.get("Id") == DEFAULT_POLICY_ID else policy
+
+
+def _on_bus(name: str) -> Mapping[str, str]:
+    return {name: "{name}" if name == "Name" else "{rule}", "EventBusName": "{eventBusName}"}
+
+
+def _before_name(values: Mapping[str, Any]) -> str:
+    """What stands before a rule's name in its ARN and its id, where it is on a bus of its own."""
+    return "" if values["eventBusName"] == "default" else f"{values['eventBusName']}/"
+
+
+def _rule_arn(values: Mapping[str, Any]) -> str:
+    return f"arn:aws:events:{values['region']}:{values['account']}:rule/{_before_name(values)}{values['name']}"
+
+
+# --- cluster --------------------------------------------------------------------------------------------------------
+
+CLUSTER_LOGS: Final = ("api", "audit", "authenticator", "controllerManager", "scheduler")
+
+
+def _logging(values: Values) -> Mapping[str, Any]:
+    enabled = list(values.get("enabledClusterLogTypes") or ())
+    disabled = [each for each in CLUSTER_LOGS if each not in enabled]
+    setups = [{"types": enabled, "enabled": True}, {"types": disabled, "enabled": False}]
+    return {"clusterLogging": [setup for setup in setups if setup["types"]]}
+
+
+def _cluster(values: Values) -> Mapping[str, Any]:
+    cluster = without("enabledClusterLogTypes", "encryptionConfig", "forceUpdateVersion")(values)
+    if values.get("enabledClusterLogTypes"):
+        cluster["logging"] = _logging(values)
+    if values.get("encryptionConfig"):
+        cluster["encryptionConfig"] = [values["encryptionConfig"]]
+    return cluster
+
+
+def _cluster_change(inputs: tuple[str, ...], arguments: Callable[[Values], Mapping[str, Any]], **more: Any) -> Change:
+    """EKS takes one kind of change in a call."""
+    return Change(inputs, "UpdateClusterConfig", lambda values: {"name": values["id"], **arguments(values)}, **more)
+
+
+NODE_GROUP: Final = {"clusterName": "clusterName", "nodegroupName": "nodeGroupName"}
+NODE_GROUP_OF: Final = {"clusterName": "{clusterName}", "nodegroupName": "{nodeGroupName}"}
+
+
+def _labels(values: Values) -> Mapping[str, Any]:
+    before, after = values["before"].get("labels") or {}, values["labels"]
+    gone = sorted(before.keys() - after.keys())
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    parts = {"addOrUpdateLabels": changed, "removeLabels": gone}
+    return {**with_(NODE_GROUP)(values), "labels": {name: part for name, part in parts.items() if part}}
+
+
+def _taints(values: Values) -> Mapping[str, Any]:
+    before, after = values["before"].get("taints") or [], values["taints"]
+    kept = {(taint["key"], taint["effect"]) for taint in after}
+    gone = [taint for taint in before if (taint["key"], taint["effect"]) not in kept]
+    parts = {"addOrUpdateTaints": [taint for taint in after if taint not in before], "removeTaints": gone}
+    return {**with_(NODE_GROUP)(values), "taints": {name: part for name, part in parts.items() if part}}
+
+
+def _node_version(values: Values) -> Mapping[str, Any]:
+    arguments = with_(NODE_GROUP, "launchTemplate", "releaseVersion", "version")(values)
+    return {**arguments, **({"force": True} if values.get("forceUpdateVersion") else {})}
+
+
+ADDON: Final = {"clusterName": "{clusterName}", "addonName": "{addonName}"}
+ADDON_SETTINGS: Final = ("addonVersion", "configurationValues", "serviceAccountRoleArn", "podIdentityAssociations")
+
+
+def _addon(values: Values) -> Mapping[str, Any]:
+    conflicts = values.get("resolveConflictsOnCreate")
+    addon = without("resolveConflictsOnCreate", "resolveConflictsOnUpdate", "preserve")(values)
+    return {**addon, **({"resolveConflicts": conflicts} if conflicts else {})}
+
+
+def _changed_addon(values: Values) -> Mapping[str, Any]:
+    conflicts = values.get("resolveConflictsOnUpdate")
+    addon = passed("clusterName", "addonName", *ADDON_SETTINGS)(values)
+    return {**addon, **({"resolveConflicts": conflicts} if conflicts else {})}
+
+
+def _deleted_addon(values: Values) -> Mapping[str, Any]:
+    return {**passed("clusterName", "addonName")(values), **({"preserve": True} if values.get("preserve") else {})}
+
+
+ENTRY: Final = {"clusterName": "{clusterName}", "principalArn": "{principalArn}"}
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------
+
+
+def _budget(values: Values) -> Mapping[str, Any]:
     budget = {
         "BudgetName": values["name"],
         "BudgetType": values["budgetType"],
@@ -234,94 +638,92 @@ def _budget(values: Props) -> Mapping[str, Any]:
     return budget
 
 
-def _notifications(values: Props) -> list[Mapping[str, Any]]:
-    """A budget's notifications, each with who is told."""
+SUBSCRIBERS: Final = (("SNS", "subscriberSnsTopicArns"), ("EMAIL", "subscriberEmailAddresses"))
+
+
+def _notification(each: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One of a budget's notifications, with who is told."""
+    return {
+        "Notification": {name: value for name, value in each.items() if not name.startswith("subscriber")},
+        "Subscribers": [
+            {"SubscriptionType": kind, "Address": address}
+            for kind, name in SUBSCRIBERS
+            for address in each.get(name) or ()
+        ],
+    }
+
+
+def _new_notifications(values: Values) -> Sequence[Mapping[str, Any]]:
+    before = values["before"].get("notifications") or ()
     return [
-        {
-            "Notification": {
-                "NotificationType": each["notificationType"],
-                "ComparisonOperator": each["comparisonOperator"],
-                "Threshold": each["threshold"],
-                "ThresholdType": each["thresholdType"],
-            },
-            "Subscribers": [
-                {"SubscriptionType": kind, "Address": address}
-                for kind, name in (("SNS", "subscriberSnsTopicArns"), ("EMAIL", "subscriberEmailAddresses"))
-                for address in each.get(name) or ()
-            ],
-        }
-        for each in values.get("notifications", ())
+        {"AccountId": values["account"], "BudgetName": values["name"], **_notification(each)}
+        for each in values.get("notifications") or ()
+        if each not in before
     ]
 
 
-def _cluster(values: Props) -> Props:
-    cluster = {
-        name: value for name, value in values.items() if name not in ("enabledClusterLogTypes", "encryptionConfig")
-    }
-    if values.get("enabledClusterLogTypes"):
-        cluster["logging"] = _logging(values)
-    if values.get("encryptionConfig"):
-        cluster["encryptionConfig"] = [values["encryptionConfig"]]
-    return cluster
+def _former_notifications(values: Values) -> Sequence[Mapping[str, Any]]:
+    after = values.get("notifications") or ()
+    return [
+        {
+            "AccountId": values["account"],
+            "BudgetName": values["name"],
+            "Notification": _notification(each)["Notification"],
+        }
+        for each in values["before"].get("notifications") or ()
+        if each not in after
+    ]
 
 
-def _logging(values: Props) -> Mapping[str, Any]:
-    return {"clusterLogging": [{"types": values["enabledClusterLogTypes"], "enabled": True}]}
+# --- models, functions and parameters -------------------------------------------------------------------------------
 
 
-def _dimensions(values: Props) -> Props:
-    """An alarm, its dimensions as a list."""
-    dimensions = [{"Name": name, "Value": value} for name, value in sorted((values.get("dimensions") or {}).items())]
-    return {**without("dimensions")(values), **({"dimensions": dimensions} if dimensions else {})}
+def _endpoint(values: Values) -> Mapping[str, Any]:
+    """Counts and weights become the configuration's again: pulumi-aws does not ask to retain them."""
+    asked = values["endpointConfigName"]
+    if asked == values["before"]["endpointConfigName"]:
+        # Only how to roll out has changed. What is live may not be what Pulumi was told last: releases change it, too.
+        asked = values["now"]["endpointConfigName"]
+    return {"EndpointName": values["id"], "EndpointConfigName": asked, **passed("deploymentConfig")(values)}
 
 
-def _function(values: Props) -> Props:
-    """A function's configuration, without its code."""
-    return without("code", "name")(values)
+FUNCTION_RESETS: Final = {
+    "deadLetterConfig": {"targetArn": ""},
+    "description": "",
+    "environment": {"variables": {}},
+    "ephemeralStorage": {"size": 512},
+    "kmsKeyArn": "",
+    "layers": [],
+    "memorySize": 128,
+    "timeout": 3,
+    "tracingConfig": {"mode": "PassThrough"},
+    "vpcConfig": {"subnetIds": [], "securityGroupIds": []},
+}
+"""Lambda's own defaults."""
+FUNCTION_SETTINGS: Final = (*FUNCTION_RESETS, "handler", "loggingConfig", "role", "runtime", "snapStart")
 
 
-def _arn(service: str, rest: str) -> str:
-    return f"arn:aws:{service}:{{region}}:{{account}}:{rest}"
-
-
-def _bucket_part(call: str, member: str, get: str, delete: str, **more: Any) -> Type:
-    """A companion of a bucket: one of the bucket's settings as a resource of its own."""
-    shape = more.pop("shape", None)
-
-    def arguments(values: Props) -> Mapping[str, Any]:
-        rest = without("bucket", "id")(values)
-        return {"Bucket": values["bucket"], member: shape(rest) if shape else rest}
-
-    return Type(
-        service="s3",
-        create=call,
-        arguments=arguments,
-        id="{bucket}",
-        read=Read(get, {"Bucket": "{id}"}, "@"),
-        delete=(delete, {"Bucket": "{id}"}) if delete else None,
-        repeatable=True,
-        keys=("bucket",),
-        **more,
+def _code(values: Values) -> Mapping[str, Any]:
+    return (
+        {"ZipFile": values["zip"]}
+        if values.get("code")
+        else passed("s3Bucket", "s3Key", "s3ObjectVersion", "imageUri")(values)
     )
 
 
-def _security_group_rule(direction: str) -> Type:
-    """One rule of a security group: `Ingress` or `Egress`."""
-    return Type(
-        service="ec2",
-        create=f"AuthorizeSecurityGroup{direction}",
-        arguments=_rule_permission,
-        outputs={"securityGroupRuleId": "SecurityGroupRules[0].SecurityGroupRuleId"},
-        id="{securityGroupRuleId}",
-        arn=_arn("ec2", "security-group-rule/{id}"),
-        read=Read("DescribeSecurityGroupRules", {"SecurityGroupRuleIds": ["{id}"]}, "SecurityGroupRules[0]"),
-        delete=(
-            f"RevokeSecurityGroup{direction}",
-            {"GroupId": "{securityGroupId}", "SecurityGroupRuleIds": ["{id}"]},
-        ),
-        tags=EC2_TAGS,
-        fixed_name=True,
-    )
+def _function(values: Values) -> Mapping[str, Any]:
+    rest = without("name", "code", "s3Bucket", "s3Key", "s3ObjectVersion", "imageUri", "reservedConcurrentExecutions")
+    return {"FunctionName": values["name"], "Code": _code(values), **rest(values)}
+
+
+def _allowed(response: Any, values: Values) -> Any:
+    """A permission in the policy of its function."""
+    statements = json.loads(response["Policy"])["Statement"]
+    return next((each for each in statements if each["Sid"] == values["statementId"]), None)
+
+
+def _parameter_arn(values: Mapping[str, Any]) -> str:
+    return f"arn:aws:ssm:{values['region']}:{values['account']}:parameter/{values['name'].removeprefix('/')}"
 
 
 TYPES: Final[Mapping[str, Type]] = {
@@ -329,21 +731,33 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:kms/key:Key": Type(
         service="kms",
         create="CreateKey",
-        arguments=without("enableKeyRotation", "rotationPeriodInDays", "deletionWindowInDays", "tags", "tagsAll"),
         outputs={"keyId": "KeyMetadata.KeyId"},
         id="{keyId}",
         arn=_arn("kms", "key/{id}"),
-        read=Read("DescribeKey", {"KeyId": "{id}"}, "KeyMetadata.Enabled"),
+        read=Read("DescribeKey", {"KeyId": "{id}"}, "[KeyMetadata][?KeyState!='PendingDeletion'] | [0]"),
         changes=(
-            Change(("enableKeyRotation", "rotationPeriodInDays"), "EnableKeyRotation", _rotation, at_creation=True),
-            Change(("enableKeyRotation",), "DisableKeyRotation", _no_rotation),
+            Change(
+                ("enableKeyRotation", "rotationPeriodInDays"),
+                "EnableKeyRotation",
+                _rotation,
+                at_creation=True,
+                resets={"enableKeyRotation": False, "rotationPeriodInDays": 365},
+            ),
+            Change(("enableKeyRotation",), "DisableKeyRotation", _no_rotation, resets={"enableKeyRotation": False}),
             Change(("policy",), "PutKeyPolicy", {"KeyId": "{id}", "PolicyName": "default", "Policy": "{policy}"}),
-            Change(("description",), "UpdateKeyDescription", {"KeyId": "{id}", "Description": "{description}"}),
+            Change(
+                ("description",),
+                "UpdateKeyDescription",
+                {"KeyId": "{id}", "Description": "{description}"},
+                resets={"description": ""},
+            ),
         ),
-        delete=(
-            "ScheduleKeyDeletion",
-            lambda values: {"KeyId": values["id"], "PendingWindowInDays": values.get("deletionWindowInDays", 30)},
-        ),
+        delete=[
+            (
+                "ScheduleKeyDeletion",
+                lambda values: {"KeyId": values["id"], "PendingWindowInDays": values.get("deletionWindowInDays") or 30},
+            )
+        ],
         local=("deletionWindowInDays",),
         tags=KMS_TAGS,
         tags_at_creation="Tags",
@@ -351,46 +765,33 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:kms/alias:Alias": Type(
         service="kms",
         create="CreateAlias",
-        arguments=Passed("name", "targetKeyId"),
         rename={"name": "AliasName"},
         id="{name}",
         arn=_arn("kms", "{name}"),
         named="name",
+        name_start="alias/",
         read=Read("DescribeKey", {"KeyId": "{id}"}, "KeyMetadata"),
         changes=(Change(("targetKeyId",), "UpdateAlias", {"AliasName": "{id}", "TargetKeyId": "{targetKeyId}"}),),
-        delete=("DeleteAlias", {"AliasName": "{id}"}),
-        fixed_name=True,
+        delete=[("DeleteAlias", {"AliasName": "{id}"})],
     ),
     # --- network ----------------------------------------------------------------------------------------------------
     "aws:ec2/vpc:Vpc": Type(
         service="ec2",
         create="CreateVpc",
-        arguments=Passed("cidrBlock", "instanceTenancy"),
         outputs={"vpcId": "Vpc.VpcId"},
         id="{vpcId}",
         arn=_arn("ec2", "vpc/{id}"),
         read=Read("DescribeVpcs", {"VpcIds": ["{id}"]}, "Vpcs[0]"),
         changes=(
-            Change(
-                ("enableDnsSupport",),
-                "ModifyVpcAttribute",
-                {"VpcId": "{id}", "EnableDnsSupport": {"Value": "{enableDnsSupport}"}},
-                at_creation=True,
-            ),
-            Change(
-                ("enableDnsHostnames",),
-                "ModifyVpcAttribute",
-                {"VpcId": "{id}", "EnableDnsHostnames": {"Value": "{enableDnsHostnames}"}},
-                at_creation=True,
-            ),
+            _network_setting("enableDnsSupport", "EnableDnsSupport", True),
+            _network_setting("enableDnsHostnames", "EnableDnsHostnames", False),
         ),
-        delete=("DeleteVpc", {"VpcId": "{id}"}),
+        delete=[("DeleteVpc", {"VpcId": "{id}"})],
         tags=EC2_TAGS,
     ),
     "aws:ec2/subnet:Subnet": Type(
         service="ec2",
         create="CreateSubnet",
-        arguments=Passed("vpcId", "cidrBlock", "availabilityZone"),
         outputs={"subnetId": "Subnet.SubnetId"},
         id="{subnetId}",
         arn=_arn("ec2", "subnet/{id}"),
@@ -401,21 +802,21 @@ TYPES: Final[Mapping[str, Type]] = {
                 "ModifySubnetAttribute",
                 {"SubnetId": "{id}", "MapPublicIpOnLaunch": {"Value": "{mapPublicIpOnLaunch}"}},
                 at_creation=True,
+                resets={"mapPublicIpOnLaunch": False},
             ),
         ),
-        delete=("DeleteSubnet", {"SubnetId": "{id}"}),
+        delete=[("DeleteSubnet", {"SubnetId": "{id}"})],
         tags=EC2_TAGS,
         fixed_name=True,  # two subnets cannot have the same addresses
     ),
     "aws:ec2/routeTable:RouteTable": Type(
         service="ec2",
         create="CreateRouteTable",
-        arguments=Passed("vpcId"),
         outputs={"routeTableId": "RouteTable.RouteTableId"},
         id="{routeTableId}",
         arn=_arn("ec2", "route-table/{id}"),
         read=Read("DescribeRouteTables", {"RouteTableIds": ["{id}"]}, "RouteTables[0]"),
-        delete=("DeleteRouteTable", {"RouteTableId": "{id}"}),
+        delete=[("DeleteRouteTable", {"RouteTableId": "{id}"})],
         tags=EC2_TAGS,
     ),
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Type(
@@ -428,59 +829,57 @@ TYPES: Final[Mapping[str, Type]] = {
             {"Filters": [{"Name": "association.route-table-association-id", "Values": ["{id}"]}]},
             "RouteTables[0]",
         ),
-        delete=("DisassociateRouteTable", {"AssociationId": "{id}"}),
+        delete=[("DisassociateRouteTable", {"AssociationId": "{id}"})],
         fixed_name=True,
     ),
     "aws:ec2/securityGroup:SecurityGroup": Type(
         service="ec2",
         create="CreateSecurityGroup",
-        arguments=Passed("name", "description", "vpcId"),
         rename={"name": "GroupName"},
         outputs={"groupId": "GroupId"},
         id="{groupId}",
         arn=_arn("ec2", "security-group/{id}"),
         named="name",
         read=Read("DescribeSecurityGroups", {"GroupIds": ["{id}"]}, "SecurityGroups[0]"),
-        # AWS lets everything out of a new group; Pulumi's provider takes that away, for egress is declared.
-        changes=(Change((), "RevokeSecurityGroupEgress", _everything, at_creation=True),),
-        delete=("DeleteSecurityGroup", {"GroupId": "{id}"}),
+        changes=(
+            # AWS lets everything out of a new group; Pulumi's provider takes that away, for egress is declared.
+            Change(
+                (),
+                "RevokeSecurityGroupEgress",
+                _everything_out,
+                at_creation=True,
+                already="InvalidPermission.NotFound",
+            ),
+        ),
+        delete=[("DeleteSecurityGroup", {"GroupId": "{id}"})],
         tags=EC2_TAGS,
     ),
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Type(
         service="ec2",
         create="DescribeSecurityGroups",
-        arguments=lambda values: {
-            "Filters": [
-                {"Name": "vpc-id", "Values": [values["vpcId"]]},
-                {"Name": "group-name", "Values": ["default"]},
-            ]
-        },
+        arguments=_default_group,
         outputs={"groupId": "SecurityGroups[0].GroupId"},
         id="{groupId}",
         arn=_arn("ec2", "security-group/{id}"),
         read=Read("DescribeSecurityGroups", {"GroupIds": ["{id}"]}, "SecurityGroups[0]"),
-        changes=(Change((), "RevokeSecurityGroupEgress", _everything, at_creation=True),),
-        delete=None,  # it goes with its network
+        changes=(
+            Change((), "RevokeSecurityGroupIngress", _rules_of("IpPermissions"), at_creation=True),
+            Change((), "RevokeSecurityGroupEgress", _rules_of("IpPermissionsEgress"), at_creation=True),
+        ),
+        delete=[],  # it goes with its network
         tags=EC2_TAGS,
-        local=("ingress", "egress"),
+        fixed_name=True,
     ),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _security_group_rule("Ingress"),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _security_group_rule("Egress"),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Type(
         service="ec2",
         create="CreateVpcEndpoint",
-        arguments=without("tags", "tagsAll"),
         rename={"policy": "PolicyDocument"},
         outputs={"endpointId": "VpcEndpoint.VpcEndpointId"},
         id="{endpointId}",
         arn=_arn("ec2", "vpc-endpoint/{id}"),
-        looked_up={
-            "prefixListId": (
-                "DescribePrefixLists",
-                {"Filters": [{"Name": "prefix-list-name", "Values": ["{serviceName}"]}]},
-                "PrefixLists[0].PrefixListId",
-            )
-        },
+        looked_up={"prefixListId": ("DescribePrefixLists", _prefix_list, "PrefixLists[0].PrefixListId")},
         read=Read("DescribeVpcEndpoints", {"VpcEndpointIds": ["{id}"]}, "VpcEndpoints[?State!='deleted'] | [0]"),
         changes=(
             Change(("policy",), "ModifyVpcEndpoint", {"VpcEndpointId": "{id}", "PolicyDocument": "{policy}"}),
@@ -488,80 +887,55 @@ TYPES: Final[Mapping[str, Type]] = {
                 ("privateDnsEnabled",),
                 "ModifyVpcEndpoint",
                 {"VpcEndpointId": "{id}", "PrivateDnsEnabled": "{privateDnsEnabled}"},
+                resets={"privateDnsEnabled": False},
             ),
-            Change(
-                ("subnetIds",),
-                "ModifyVpcEndpoint",
-                lambda values: {"VpcEndpointId": values["id"], **_moved(values, "subnetIds", "SubnetIds")},
-            ),
-            Change(
-                ("securityGroupIds",),
-                "ModifyVpcEndpoint",
-                lambda values: {
-                    "VpcEndpointId": values["id"],
-                    **_moved(values, "securityGroupIds", "SecurityGroupIds"),
-                },
-            ),
-            Change(
-                ("routeTableIds",),
-                "ModifyVpcEndpoint",
-                lambda values: {"VpcEndpointId": values["id"], **_moved(values, "routeTableIds", "RouteTableIds")},
-            ),
+            _moved("subnetIds", "SubnetIds"),
+            _moved("securityGroupIds", "SecurityGroupIds"),
+            _moved("routeTableIds", "RouteTableIds"),
         ),
-        delete=("DeleteVpcEndpoints", {"VpcEndpointIds": ["{id}"]}),
+        delete=[("DeleteVpcEndpoints", {"VpcEndpointIds": ["{id}"]})],
         tags=EC2_TAGS,
+        fixed_name=True,  # a network has one with a service's private name, and a route table one for a service
     ),
     "aws:ec2/flowLog:FlowLog": Type(
         service="ec2",
         create="CreateFlowLogs",
-        arguments=lambda values: {
-            "ResourceIds": [values["vpcId"]],
-            "ResourceType": "VPC",
-            **without("vpcId", "iamRoleArn", "tags", "tagsAll")(values),
-            **({"DeliverLogsPermissionArn": values["iamRoleArn"]} if "iamRoleArn" in values else {}),
-        },
+        arguments=_flow_log,
+        rename={"iamRoleArn": "DeliverLogsPermissionArn"},
         outputs={"flowLogId": "FlowLogIds[0]"},
         id="{flowLogId}",
         arn=_arn("ec2", "vpc-flow-log/{id}"),
         read=Read("DescribeFlowLogs", {"FlowLogIds": ["{id}"]}, "FlowLogs[0]"),
-        delete=("DeleteFlowLogs", {"FlowLogIds": ["{id}"]}),
+        delete=[("DeleteFlowLogs", {"FlowLogIds": ["{id}"]})],
         tags=EC2_TAGS,
         fixed_name=True,
     ),
     "aws:ec2/launchTemplate:LaunchTemplate": Type(
         service="ec2",
         create="CreateLaunchTemplate",
-        arguments=lambda values: {
-            "LaunchTemplateName": values["name"],
-            "LaunchTemplateData": _launch_template(values),
-            **({"VersionDescription": values["description"]} if values.get("description") else {}),
-        },
-        rename={"LaunchTemplateData.tagSpecifications": "TagSpecifications"},
+        arguments=lambda values: {"LaunchTemplateName": values["name"], **_launch_data(values)},
+        rename={"LaunchTemplateData.vpcSecurityGroupIds": "SecurityGroupIds"},
         outputs={
             "launchTemplateId": "LaunchTemplate.LaunchTemplateId",
             "latestVersion": "LaunchTemplate.LatestVersionNumber",
         },
         found={"latestVersion": "LatestVersionNumber"},
+        structured=("latestVersion",),
+        renewed=("latestVersion",),
         id="{launchTemplateId}",
         arn=_arn("ec2", "launch-template/{id}"),
         named="name",
         read=Read("DescribeLaunchTemplates", {"LaunchTemplateIds": ["{id}"]}, "LaunchTemplates[0]"),
         changes=(
             Change(
-                (
-                    "blockDeviceMappings",
-                    "metadataOptions",
-                    "tagSpecifications",
-                    "userData",
-                    "instanceType",
-                    "imageId",
-                    "networkInterfaces",
-                ),
+                LAUNCH_SETTINGS,
                 "CreateLaunchTemplateVersion",
-                lambda values: {"LaunchTemplateId": values["id"], "LaunchTemplateData": _launch_template(values)},
+                lambda values: {"LaunchTemplateId": values["id"], **_launch_data(values)},
+                when="either",
             ),
+            Change(LAUNCH_SETTINGS, "ModifyLaunchTemplate", _new_default_version, when="either"),
         ),
-        delete=("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"}),
+        delete=[("DeleteLaunchTemplate", {"LaunchTemplateId": "{id}"})],
         local=("updateDefaultVersion",),
         tags=EC2_TAGS,
     ),
@@ -569,11 +943,11 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:iam/role:Role": Type(
         service="iam",
         create="CreateRole",
-        arguments=without("tags", "tagsAll", "forceDetachPolicies"),
         rename={"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"},
-        id="{name}",
-        arn="arn:aws:iam::{account}:role/{name}",
         outputs={"uniqueId": "Role.RoleId"},
+        id="{name}",
+        arn="arn:aws:iam::{account}:role{path}{name}",
+        assumed={"path": "/"},
         named="name",
         read=Read("GetRole", {"RoleName": "{id}"}, "Role"),
         changes=(
@@ -585,12 +959,25 @@ TYPES: Final[Mapping[str, Type]] = {
             Change(
                 ("description", "maxSessionDuration"),
                 "UpdateRole",
-                lambda values: {"RoleName": values["id"], **Passed("description", "maxSessionDuration")(values)},
+                with_({"RoleName": "id"}, "description", "maxSessionDuration"),
+                resets={"description": "", "maxSessionDuration": 3600},
             ),
+            Change(
+                ("permissionsBoundary",),
+                "PutRolePermissionsBoundary",
+                {"RoleName": "{id}", "PermissionsBoundary": "{permissionsBoundary}"},
+            ),
+            Change(("permissionsBoundary",), "DeleteRolePermissionsBoundary", {"RoleName": "{id}"}, when="taken"),
         ),
-        delete=("DeleteRole", {"RoleName": "{id}"}),
+        delete=[
+            ("ListAttachedRolePolicies", _if_forced),
+            ("DetachRolePolicy", _all_of("AttachedPolicies[].PolicyArn", "PolicyArn")),
+            ("ListRolePolicies", _if_forced),
+            ("DeleteRolePolicy", _all_of("PolicyNames", "PolicyName")),
+            ("DeleteRole", {"RoleName": "{id}"}),
+        ],
         local=("forceDetachPolicies",),
-        tags=IAM_TAGS,
+        tags=_iam_tags("Role", "RoleName", "{id}"),
         tags_at_creation="Tags",
     ),
     "aws:iam/rolePolicy:RolePolicy": Type(
@@ -602,7 +989,7 @@ TYPES: Final[Mapping[str, Type]] = {
         repeatable=True,
         keys=("role", "name"),
         read=Read("GetRolePolicy", {"RoleName": "{role}", "PolicyName": "{name}"}, "PolicyDocument"),
-        delete=("DeleteRolePolicy", {"RoleName": "{role}", "PolicyName": "{name}"}),
+        delete=[("DeleteRolePolicy", {"RoleName": "{role}", "PolicyName": "{name}"})],
     ),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Type(
         service="iam",
@@ -612,64 +999,131 @@ TYPES: Final[Mapping[str, Type]] = {
         read=Read(
             "ListAttachedRolePolicies", {"RoleName": "{role}"}, "AttachedPolicies[?PolicyArn=='{policyArn}'] | [0]"
         ),
-        delete=("DetachRolePolicy", {"RoleName": "{role}", "PolicyArn": "{policyArn}"}),
+        delete=[("DetachRolePolicy", {"RoleName": "{role}", "PolicyArn": "{policyArn}"})],
+    ),
+    "aws:iam/policy:Policy": Type(
+        service="iam",
+        create="CreatePolicy",
+        rename={"name": "PolicyName", "policy": "PolicyDocument"},
+        outputs={"policyId": "Policy.PolicyId"},
+        id="{arn}",
+        arn="arn:aws:iam::{account}:policy{path}{name}",
+        assumed={"path": "/"},
+        named="name",
+        read=Read("GetPolicy", {"PolicyArn": "{id}"}, "Policy"),
+        changes=(
+            Change(
+                ("policy",),
+                "CreatePolicyVersion",
+                {"PolicyArn": "{id}", "PolicyDocument": "{policy}", "SetAsDefault": True},
+            ),
+            # IAM keeps five versions and then refuses; the one in force is enough here.
+            Change(("policy",), "ListPolicyVersions", {"PolicyArn": "{id}"}),
+            Change(("policy",), "DeletePolicyVersion", _old_versions),
+        ),
+        delete=[
+            ("ListPolicyVersions", {"PolicyArn": "{id}"}),
+            ("DeletePolicyVersion", _old_versions),
+            ("DeletePolicy", {"PolicyArn": "{id}"}),
+        ],
+        tags=_iam_tags("Policy", "PolicyArn", "{id}"),
+        tags_at_creation="Tags",
+    ),
+    "aws:iam/instanceProfile:InstanceProfile": Type(
+        service="iam",
+        create="CreateInstanceProfile",
+        rename={"name": "InstanceProfileName"},
+        outputs={"uniqueId": "InstanceProfile.InstanceProfileId"},
+        id="{name}",
+        arn="arn:aws:iam::{account}:instance-profile{path}{name}",
+        assumed={"path": "/"},
+        named="name",
+        read=Read("GetInstanceProfile", {"InstanceProfileName": "{id}"}, "InstanceProfile"),
+        changes=(
+            Change(("role",), "RemoveRoleFromInstanceProfile", _former_role, when="either"),
+            Change(("role",), "AddRoleToInstanceProfile", _in_profile("{role}"), at_creation=True),
+        ),
+        delete=[
+            (
+                "RemoveRoleFromInstanceProfile",
+                lambda values: (
+                    with_({"InstanceProfileName": "name", "RoleName": "role"})(values) if values.get("role") else None
+                ),
+            ),
+            ("DeleteInstanceProfile", {"InstanceProfileName": "{id}"}),
+        ],
+        tags=_iam_tags("InstanceProfile", "InstanceProfileName", "{id}"),
+        tags_at_creation="Tags",
     ),
     # --- storage ----------------------------------------------------------------------------------------------------
     "aws:s3/bucket:Bucket": Type(
         service="s3",
         create="CreateBucket",
-        arguments=Passed("bucket"),
+        arguments=_bucket,
+        rename={"objectLockEnabled": "ObjectLockEnabledForBucket"},
         id="{bucket}",
         arn="arn:aws:s3:::{bucket}",
-        copies={"bucketDomainName": "{bucket}.s3.amazonaws.com"},
+        copies={
+            "bucketDomainName": "{bucket}.s3.amazonaws.com",
+            "bucketRegionalDomainName": "{bucket}.s3.{region}.amazonaws.com",
+        },
         named="bucket",
+        lower_case=True,
         read=Read("HeadBucket", {"Bucket": "{id}"}, "@"),
-        delete=("DeleteBucket", {"Bucket": "{id}"}),
+        delete=[("DeleteBucket", {"Bucket": "{id}"})],
         local=("forceDestroy",),
         tags=S3_TAGS,
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _bucket_part(
-        "PutBucketVersioning",
-        "VersioningConfiguration",
-        "GetBucketVersioning",
-        "",
-        shape=lambda rest: rest["versioningConfiguration"],
+        "Versioning",
+        {"Bucket": "{bucket}", "VersioningConfiguration": "{versioningConfiguration}"},
+        found="Status",
+        # A bucket that had versions once can only stop to make new ones.
+        delete=[("PutBucketVersioning", {"Bucket": "{id}", "VersioningConfiguration": {"Status": "Suspended"}})],
     ),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _bucket_part(
-        "PutBucketOwnershipControls",
-        "OwnershipControls",
-        "GetBucketOwnershipControls",
-        "DeleteBucketOwnershipControls",
-        shape=lambda rest: {"Rules": [rest["rule"]]},
+        "OwnershipControls", {"Bucket": "{bucket}", "OwnershipControls": {"Rules": ["{rule}"]}}
     ),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _bucket_part(
-        "PutPublicAccessBlock", "PublicAccessBlockConfiguration", "GetPublicAccessBlock", "DeletePublicAccessBlock"
+        "PublicAccessBlock",
+        lambda values: {
+            "Bucket": values["bucket"],
+            "PublicAccessBlockConfiguration": passed(
+                "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"
+            )(values),
+        },
+        verb="",
     ),
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _bucket_part(
-        "PutBucketEncryption",
-        "ServerSideEncryptionConfiguration",
-        "GetBucketEncryption",
-        "DeleteBucketEncryption",
-        rename={f"{DEFAULT_ENCRYPTION}.kmsMasterKeyId": "KMSMasterKeyID"},
+        "Encryption", {"Bucket": "{bucket}", "ServerSideEncryptionConfiguration": {"Rules": "{rules}"}}
     ),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _bucket_part(
-        "PutBucketLifecycleConfiguration",
         "LifecycleConfiguration",
-        "GetBucketLifecycleConfiguration",
-        "DeleteBucketLifecycle",
-        rename={"LifecycleConfiguration.rules.id": "ID"},
+        lambda values: {
+            "Bucket": values["bucket"],
+            "LifecycleConfiguration": {"Rules": values["rules"]},
+            **passed("transitionDefaultMinimumObjectSize")(values),
+        },
+        delete=[("DeleteBucketLifecycle", {"Bucket": "{id}"})],
     ),
     "aws:s3/bucketLogging:BucketLogging": _bucket_part(
-        "PutBucketLogging", "BucketLoggingStatus", "GetBucketLogging", "", shape=lambda rest: {"LoggingEnabled": rest}
+        "Logging",
+        lambda values: {
+            "Bucket": values["bucket"],
+            "BucketLoggingStatus": {
+                "LoggingEnabled": passed("targetBucket", "targetPrefix", "targetGrants", "targetObjectKeyFormat")(
+                    values
+                )
+            },
+        },
+        found="LoggingEnabled",
+        delete=[("PutBucketLogging", {"Bucket": "{id}", "BucketLoggingStatus": {}})],
     ),
-    "aws:s3/bucketPolicy:BucketPolicy": _bucket_part(
-        "PutBucketPolicy", "Policy", "GetBucketPolicy", "DeleteBucketPolicy", shape=lambda rest: rest["policy"]
-    ),
+    "aws:s3/bucketPolicy:BucketPolicy": _bucket_part("Policy", {"Bucket": "{bucket}", "Policy": "{policy}"}),
     # --- logs, metrics, events --------------------------------------------------------------------------------------
     "aws:cloudwatch/logGroup:LogGroup": Type(
         service="logs",
         create="CreateLogGroup",
-        arguments=Passed("name", "kmsKeyId"),
         rename={"name": "logGroupName"},
         id="{name}",
         arn=_arn("logs", "log-group:{name}"),
@@ -679,12 +1133,16 @@ TYPES: Final[Mapping[str, Type]] = {
             Change(
                 ("retentionInDays",),
                 "PutRetentionPolicy",
-                {"logGroupName": "{id}", "retentionInDays": "{retentionInDays}"},
+                {"logGroupName": "{name}", "retentionInDays": "{retentionInDays}"},
                 at_creation=True,
             ),
+            Change(("retentionInDays",), "DeleteRetentionPolicy", {"logGroupName": "{id}"}, when="taken"),
             Change(("kmsKeyId",), "AssociateKmsKey", {"logGroupName": "{id}", "kmsKeyId": "{kmsKeyId}"}),
+            Change(("kmsKeyId",), "DisassociateKmsKey", {"logGroupName": "{id}"}, when="taken"),
         ),
-        delete=("DeleteLogGroup", {"logGroupName": "{id}"}),
+        delete=[
+            ("DeleteLogGroup", lambda values: None if values.get("skipDestroy") else {"logGroupName": values["id"]})
+        ],
         local=("skipDestroy",),
         tags=LOG_TAGS,
         tags_at_creation="tags",
@@ -692,29 +1150,39 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": Type(
         service="cloudwatch",
         create="PutMetricAlarm",
-        arguments=lambda values: without("tags", "tagsAll")(_dimensions(values)),
-        rename={"name": "AlarmName", "okActions": "OKActions"},
+        arguments=_alarm,
+        rename={"name": "AlarmName"},
         id="{name}",
         arn=_arn("cloudwatch", "alarm:{name}"),
         named="name",
         repeatable=True,
         keys=("name",),
         read=Read("DescribeAlarms", {"AlarmNames": ["{id}"]}, "MetricAlarms[0]"),
-        delete=("DeleteAlarms", {"AlarmNames": ["{id}"]}),
+        delete=[("DeleteAlarms", {"AlarmNames": ["{id}"]})],
         tags=EVENT_TAGS,
         tags_at_creation="Tags",
+    ),
+    "aws:cloudwatch/dashboard:Dashboard": Type(
+        service="cloudwatch",
+        create="PutDashboard",
+        id="{dashboardName}",
+        copies={"dashboardArn": "arn:aws:cloudwatch::{account}:dashboard/{dashboardName}"},
+        repeatable=True,
+        keys=("dashboardName",),
+        read=Read("GetDashboard", {"DashboardName": "{id}"}, "DashboardName"),
+        delete=[("DeleteDashboards", {"DashboardNames": ["{id}"]})],
     ),
     "aws:cloudwatch/eventRule:EventRule": Type(
         service="events",
         create="PutRule",
-        arguments=without("tags", "tagsAll"),
-        id="{name}",
-        arn=_arn("events", "rule/{name}"),
+        id=lambda values: f"{_before_name(values)}{values['name']}",
+        arn=_rule_arn,
+        assumed={"eventBusName": "default"},
         named="name",
         repeatable=True,
         keys=("name", "eventBusName"),
-        read=Read("DescribeRule", {"Name": "{id}"}, "Name"),
-        delete=("DeleteRule", {"Name": "{id}"}),
+        read=Read("DescribeRule", _on_bus("Name"), "Name"),
+        delete=[("DeleteRule", _on_bus("Name"))],
         tags=EVENT_TAGS,
         tags_at_creation="Tags",
     ),
@@ -722,25 +1190,26 @@ TYPES: Final[Mapping[str, Type]] = {
         service="events",
         create="PutTargets",
         arguments=lambda values: {
-            "Rule": values["rule"],
-            "Targets": [{"Id": values["targetId"], **without("rule", "targetId", "id")(values)}],
+            **passed("rule", "eventBusName")(values),
+            "Targets": [{"Id": values["targetId"], **without("rule", "eventBusName", "targetId")(values)}],
         },
-        id="{rule}-{targetId}",
+        rename={"Targets.inputTransformer.inputPaths": "InputPathsMap"},
+        id=lambda values: f"{_before_name(values)}{values['rule']}-{values['targetId']}",
+        assumed={"eventBusName": "default"},
         named="targetId",
         repeatable=True,
-        keys=("rule", "targetId"),
-        read=Read("ListTargetsByRule", {"Rule": "{rule}"}, "Targets[?Id=='{targetId}'] | [0]"),
-        delete=("RemoveTargets", {"Rule": "{rule}", "Ids": ["{targetId}"]}),
+        keys=("rule", "eventBusName", "targetId"),
+        read=Read("ListTargetsByRule", _on_bus("Rule"), "Targets[?Id=='{targetId}'] | [0]"),
+        delete=[("RemoveTargets", {**_on_bus("Rule"), "Ids": ["{targetId}"]})],
     ),
     "aws:scheduler/scheduleGroup:ScheduleGroup": Type(
         service="scheduler",
         create="CreateScheduleGroup",
-        arguments=Passed("name"),
         id="{name}",
         arn=_arn("scheduler", "schedule-group/{name}"),
         named="name",
         read=Read("GetScheduleGroup", {"Name": "{id}"}, "Name"),
-        delete=("DeleteScheduleGroup", {"Name": "{id}"}),
+        delete=[("DeleteScheduleGroup", {"Name": "{id}"})],
         tags=SCHEDULER_TAGS,
         tags_at_creation="Tags",
     ),
@@ -749,53 +1218,45 @@ TYPES: Final[Mapping[str, Type]] = {
         create="CreateSchedule",
         id="{groupName}/{name}",
         arn=_arn("scheduler", "schedule/{groupName}/{name}"),
+        assumed={"groupName": "default"},
         named="name",
         read=Read("GetSchedule", {"GroupName": "{groupName}", "Name": "{name}"}, "Name"),
         changes=(
             Change(
                 (
-                    "scheduleExpression",
-                    "scheduleExpressionTimezone",
-                    "flexibleTimeWindow",
-                    "target",
-                    "state",
-                    "description",
-                    "kmsKeyArn",
+                    *("scheduleExpression", "scheduleExpressionTimezone", "flexibleTimeWindow", "target", "state"),
+                    *("description", "kmsKeyArn", "startDate", "endDate", "actionAfterCompletion"),
                 ),
                 "UpdateSchedule",
-                without("id", "arn"),
+                everything,
+                whole=True,
             ),
         ),
-        delete=("DeleteSchedule", {"GroupName": "{groupName}", "Name": "{name}"}),
+        delete=[("DeleteSchedule", {"GroupName": "{groupName}", "Name": "{name}"})],
     ),
     # --- messages ---------------------------------------------------------------------------------------------------
     "aws:sns/topic:Topic": Type(
         service="sns",
         create="CreateTopic",
-        arguments=lambda values: {"Name": values["name"], "Attributes": _topic(values)},
+        arguments=lambda values: {"Name": values["name"], "Attributes": _attributes(TOPIC)(values)},
         id="{arn}",
         arn=_arn("sns", "{name}"),
         named="name",
-        repeatable=True,
-        keys=("name",),
         read=Read("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes"),
-        delete=("DeleteTopic", {"TopicArn": "{id}"}),
+        changes=_one_by_one("SetTopicAttributes", "TopicArn", TOPIC),
+        delete=[("DeleteTopic", {"TopicArn": "{id}"})],
         tags=SNS_TAGS,
         tags_at_creation="Tags",
     ),
     "aws:sns/topicPolicy:TopicPolicy": Type(
         service="sns",
         create="SetTopicAttributes",
-        arguments=lambda values: {
-            "TopicArn": values["arn"],
-            "AttributeName": "Policy",
-            "AttributeValue": values["policy"],
-        },
+        arguments={"TopicArn": "{arn}", "AttributeName": "Policy", "AttributeValue": "{policy}"},
         id="{arn}",
         repeatable=True,
         keys=("arn",),
-        read=Read("GetTopicAttributes", {"TopicArn": "{id}"}, "Attributes.Policy"),
-        delete=None,  # it goes with its topic
+        read=Read("GetTopicAttributes", {"TopicArn": "{id}"}, _own_policy),
+        delete=[("SetTopicAttributes", _owner_only)],
     ),
     "aws:sns/topicSubscription:TopicSubscription": Type(
         service="sns",
@@ -803,17 +1264,19 @@ TYPES: Final[Mapping[str, Type]] = {
         arguments=lambda values: {
             "TopicArn": values["topic"],
             "ReturnSubscriptionArn": True,
-            **Passed("protocol", "endpoint")(values),
+            "Attributes": _attributes(SUBSCRIPTION)(values),
+            **passed("protocol", "endpoint")(values),
         },
         outputs={"arn": "SubscriptionArn"},
         id="{arn}",
         read=Read("GetSubscriptionAttributes", {"SubscriptionArn": "{id}"}, "Attributes"),
-        delete=("Unsubscribe", {"SubscriptionArn": "{id}"}),
+        changes=_one_by_one("SetSubscriptionAttributes", "SubscriptionArn", SUBSCRIPTION),
+        delete=[("Unsubscribe", {"SubscriptionArn": "{id}"})],
     ),
     "aws:sqs/queue:Queue": Type(
         service="sqs",
         create="CreateQueue",
-        arguments=lambda values: {"QueueName": values["name"], "Attributes": _queue(values)},
+        arguments=lambda values: {"QueueName": values["name"], "Attributes": _attributes(QUEUE)(values)},
         outputs={"url": "QueueUrl"},
         id="{url}",
         arn=_arn("sqs", "{name}"),
@@ -821,97 +1284,101 @@ TYPES: Final[Mapping[str, Type]] = {
         read=Read("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": ["QueueArn"]}, "Attributes"),
         changes=(
             Change(
-                ("kmsMasterKeyId", "messageRetentionSeconds", "visibilityTimeoutSeconds", "redrivePolicy"),
+                tuple(QUEUE),
                 "SetQueueAttributes",
-                lambda values: {"QueueUrl": values["id"], "Attributes": _queue(values)},
+                lambda values: {"QueueUrl": values["id"], "Attributes": _attributes(QUEUE)(values)},
+                resets=QUEUE_RESETS,
             ),
         ),
-        delete=("DeleteQueue", {"QueueUrl": "{id}"}),
+        delete=[("DeleteQueue", {"QueueUrl": "{id}"})],
         tags=SQS_TAGS,
         tags_at_creation="tags",
     ),
     "aws:sqs/queuePolicy:QueuePolicy": Type(
         service="sqs",
         create="SetQueueAttributes",
-        arguments=lambda values: {"QueueUrl": values["queueUrl"], "Attributes": {"Policy": values["policy"]}},
+        arguments={"QueueUrl": "{queueUrl}", "Attributes": {"Policy": "{policy}"}},
         id="{queueUrl}",
         repeatable=True,
         keys=("queueUrl",),
         read=Read("GetQueueAttributes", {"QueueUrl": "{id}", "AttributeNames": ["Policy"]}, "Attributes.Policy"),
-        delete=("SetQueueAttributes", {"QueueUrl": "{id}", "Attributes": {"Policy": ""}}),
+        delete=[("SetQueueAttributes", {"QueueUrl": "{id}", "Attributes": {"Policy": ""}})],
     ),
     # --- cluster ----------------------------------------------------------------------------------------------------
     "aws:eks/cluster:Cluster": Type(
         service="eks",
         create="CreateCluster",
-        arguments=lambda values: without("tags", "tagsAll", "bootstrapSelfManagedAddons")(_cluster(values)),
+        arguments=_cluster,
         rename={"vpcConfig": "resourcesVpcConfig"},
-        id="{name}",
-        arn=_arn("eks", "cluster/{name}"),
         outputs={
             "endpoint": "cluster.endpoint",
             "certificateAuthority": "cluster.certificateAuthority",
+            "identities": "[{oidcs: [{issuer: cluster.identity.oidc.issuer}]}]",
             "status": "cluster.status",
         },
+        found={"endpoint": "endpoint", "status": "status"},
+        structured=("certificateAuthority", "identities"),
+        id="{name}",
+        arn=_arn("eks", "cluster/{name}"),
         named="name",
         read=Read("DescribeCluster", {"name": "{id}"}, "cluster"),
         changes=(
-            Change(
+            _cluster_change(
                 ("enabledClusterLogTypes",),
-                "UpdateClusterConfig",
-                lambda values: {"name": values["id"], "logging": _logging(values)},
+                lambda values: {"logging": _logging(values)},
+                resets={"enabledClusterLogTypes": []},
             ),
-            Change(
+            _cluster_change(
                 ("vpcConfig",),
-                "UpdateClusterConfig",
-                lambda values: {"name": values["id"], "resourcesVpcConfig": values["vpcConfig"]},
+                lambda values: {"resourcesVpcConfig": values["vpcConfig"]},
             ),
+            _cluster_change(
+                ("accessConfig.authenticationMode",),
+                lambda values: {"accessConfig": {"authenticationMode": values["accessConfig"]["authenticationMode"]}},
+            ),
+            _cluster_change(
+                ("deletionProtection",), passed("deletionProtection"), resets={"deletionProtection": False}
+            ),
+            _cluster_change(("upgradePolicy",), passed("upgradePolicy")),
             Change(
-                ("deletionProtection",),
-                "UpdateClusterConfig",
-                lambda values: {"name": values["id"], "deletionProtection": values["deletionProtection"]},
+                ("version",),
+                "UpdateClusterVersion",
+                lambda values: {
+                    **with_({"name": "id"}, "version")(values),
+                    **({"force": True} if values.get("forceUpdateVersion") else {}),
+                },
             ),
-            Change(("version",), "UpdateClusterVersion", {"name": "{id}", "version": "{version}"}),
         ),
-        delete=("DeleteCluster", {"name": "{id}"}),
-        local=("bootstrapSelfManagedAddons",),
+        ready=Ready("cluster.status", "ACTIVE", ("FAILED",)),
+        delete=[("DeleteCluster", {"name": "{id}"})],
+        local=("forceUpdateVersion",),
         tags=EKS_TAGS,
         tags_at_creation="tags",
-        fixed_name=True,
     ),
     "aws:eks/nodeGroup:NodeGroup": Type(
         service="eks",
         create="CreateNodegroup",
-        arguments=without("tags", "tagsAll", "forceUpdateVersion"),
         rename={"nodeGroupName": "nodegroupName", "nodeRoleArn": "nodeRole", "subnetIds": "subnets"},
+        outputs={"arn": "nodegroup.nodegroupArn", "status": "nodegroup.status", "resources": "[nodegroup.resources]"},
+        found={"status": "status"},
+        structured=("resources",),
         id="{clusterName}:{nodeGroupName}",
         arn=_arn("eks", "nodegroup/{clusterName}/{nodeGroupName}/{uuid}"),
-        outputs={"arn": "nodegroup.nodegroupArn", "status": "nodegroup.status", "resources": "[nodegroup.resources]"},
         named="nodeGroupName",
-        read=Read(
-            "DescribeNodegroup", {"clusterName": "{clusterName}", "nodegroupName": "{nodeGroupName}"}, "nodegroup"
-        ),
+        read=Read("DescribeNodegroup", NODE_GROUP_OF, "nodegroup"),
         changes=(
             Change(
                 ("scalingConfig", "updateConfig", "nodeRepairConfig"),
                 "UpdateNodegroupConfig",
-                lambda values: {
-                    "clusterName": values["clusterName"],
-                    "nodegroupName": values["nodeGroupName"],
-                    **Passed("scalingConfig", "updateConfig", "nodeRepairConfig")(values),
-                },
+                with_(NODE_GROUP, "scalingConfig", "updateConfig", "nodeRepairConfig"),
+                resets={"updateConfig": {"maxUnavailable": 1}, "nodeRepairConfig": {"enabled": False}},
             ),
-            Change(
-                ("launchTemplate", "releaseVersion", "version"),
-                "UpdateNodegroupVersion",
-                lambda values: {
-                    "clusterName": values["clusterName"],
-                    "nodegroupName": values["nodeGroupName"],
-                    **Passed("launchTemplate", "releaseVersion", "version")(values),
-                },
-            ),
+            Change(("labels",), "UpdateNodegroupConfig", _labels, resets={"labels": {}}),
+            Change(("taints",), "UpdateNodegroupConfig", _taints, resets={"taints": []}),
+            Change(("launchTemplate.version", "releaseVersion", "version"), "UpdateNodegroupVersion", _node_version),
         ),
-        delete=("DeleteNodegroup", {"clusterName": "{clusterName}", "nodegroupName": "{nodeGroupName}"}),
+        ready=Ready("nodegroup.status", "ACTIVE", ("CREATE_FAILED", "DEGRADED"), "nodegroup.health.issues"),
+        delete=[("DeleteNodegroup", NODE_GROUP_OF)],
         local=("forceUpdateVersion",),
         tags=EKS_TAGS,
         tags_at_creation="tags",
@@ -919,21 +1386,14 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:eks/addon:Addon": Type(
         service="eks",
         create="CreateAddon",
-        arguments=without("tags", "tagsAll", "resolveConflictsOnCreate", "resolveConflictsOnUpdate", "preserve"),
+        arguments=_addon,
+        outputs={"arn": "addon.addonArn"},
         id="{clusterName}:{addonName}",
         arn=_arn("eks", "addon/{clusterName}/{addonName}/{uuid}"),
-        outputs={"arn": "addon.addonArn"},
-        read=Read("DescribeAddon", {"clusterName": "{clusterName}", "addonName": "{addonName}"}, "addon"),
-        changes=(
-            Change(
-                ("addonVersion", "configurationValues", "serviceAccountRoleArn"),
-                "UpdateAddon",
-                lambda values: Passed(
-                    "clusterName", "addonName", "addonVersion", "configurationValues", "serviceAccountRoleArn"
-                )(values),
-            ),
-        ),
-        delete=("DeleteAddon", {"clusterName": "{clusterName}", "addonName": "{addonName}"}),
+        read=Read("DescribeAddon", ADDON, "addon"),
+        changes=(Change(ADDON_SETTINGS, "UpdateAddon", _changed_addon),),
+        ready=Ready("addon.status", "ACTIVE", ("CREATE_FAILED", "DEGRADED"), "addon.health.issues"),
+        delete=[("DeleteAddon", _deleted_addon)],
         local=("resolveConflictsOnCreate", "resolveConflictsOnUpdate", "preserve"),
         tags=EKS_TAGS,
         tags_at_creation="tags",
@@ -942,13 +1402,18 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:eks/accessEntry:AccessEntry": Type(
         service="eks",
         create="CreateAccessEntry",
-        arguments=without("tags", "tagsAll"),
-        id="{clusterName}:{principalArn}",
         outputs={"accessEntryArn": "accessEntry.accessEntryArn"},
-        read=Read(
-            "DescribeAccessEntry", {"clusterName": "{clusterName}", "principalArn": "{principalArn}"}, "accessEntry"
+        id="{clusterName}:{principalArn}",
+        read=Read("DescribeAccessEntry", ENTRY, "accessEntry"),
+        changes=(
+            Change(
+                ("kubernetesGroups", "userName"),
+                "UpdateAccessEntry",
+                passed("clusterName", "principalArn", "kubernetesGroups", "userName"),
+                resets={"kubernetesGroups": []},
+            ),
         ),
-        delete=("DeleteAccessEntry", {"clusterName": "{clusterName}", "principalArn": "{principalArn}"}),
+        delete=[("DeleteAccessEntry", ENTRY)],
         tags=Tags("TagResource", {"resourceArn": "{accessEntryArn}"}, "tags", "map", "UntagResource", "tagKeys"),
         tags_at_creation="tags",
         fixed_name=True,
@@ -957,21 +1422,13 @@ TYPES: Final[Mapping[str, Type]] = {
         service="eks",
         create="AssociateAccessPolicy",
         id="{clusterName}#{principalArn}#{policyArn}",
-        read=Read(
-            "ListAssociatedAccessPolicies",
-            {"clusterName": "{clusterName}", "principalArn": "{principalArn}"},
-            "associatedAccessPolicies[?policyArn=='{policyArn}'] | [0]",
-        ),
-        delete=(
-            "DisassociateAccessPolicy",
-            {"clusterName": "{clusterName}", "principalArn": "{principalArn}", "policyArn": "{policyArn}"},
-        ),
+        read=Read("ListAssociatedAccessPolicies", ENTRY, "associatedAccessPolicies[?policyArn=='{policyArn}'] | [0]"),
+        delete=[("DisassociateAccessPolicy", {**ENTRY, "policyArn": "{policyArn}"})],
         fixed_name=True,
     ),
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": Type(
         service="eks",
         create="CreatePodIdentityAssociation",
-        arguments=without("tags", "tagsAll"),
         outputs={"associationId": "association.associationId", "associationArn": "association.associationArn"},
         id="{associationId}",
         read=Read(
@@ -984,7 +1441,7 @@ TYPES: Final[Mapping[str, Type]] = {
                 {"clusterName": "{clusterName}", "associationId": "{id}", "roleArn": "{roleArn}"},
             ),
         ),
-        delete=("DeletePodIdentityAssociation", {"clusterName": "{clusterName}", "associationId": "{id}"}),
+        delete=[("DeletePodIdentityAssociation", {"clusterName": "{clusterName}", "associationId": "{id}"})],
         tags=Tags("TagResource", {"resourceArn": "{associationArn}"}, "tags", "map", "UntagResource", "tagKeys"),
         tags_at_creation="tags",
         fixed_name=True,
@@ -993,29 +1450,33 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:ecr/repository:Repository": Type(
         service="ecr",
         create="CreateRepository",
-        arguments=without("tags", "tagsAll", "forceDelete"),
         rename={"name": "repositoryName", "encryptionConfigurations": "encryptionConfiguration"},
         id="{name}",
         arn=_arn("ecr", "repository/{name}"),
         copies={"repositoryUrl": "{account}.dkr.ecr.{region}.amazonaws.com/{name}", "registryId": "{account}"},
         named="name",
+        lower_case=True,
         read=Read("DescribeRepositories", {"repositoryNames": ["{id}"]}, "repositories[0]"),
         changes=(
             Change(
                 ("imageTagMutability",),
                 "PutImageTagMutability",
                 {"repositoryName": "{id}", "imageTagMutability": "{imageTagMutability}"},
+                resets={"imageTagMutability": "MUTABLE"},
             ),
             Change(
                 ("imageScanningConfiguration",),
                 "PutImageScanningConfiguration",
                 {"repositoryName": "{id}", "imageScanningConfiguration": "{imageScanningConfiguration}"},
+                resets={"imageScanningConfiguration": {"scanOnPush": False}},
             ),
         ),
-        delete=(
-            "DeleteRepository",
-            lambda values: {"repositoryName": values["id"], "force": bool(values.get("forceDelete"))},
-        ),
+        delete=[
+            (
+                "DeleteRepository",
+                lambda values: {"repositoryName": values["id"], "force": bool(values.get("forceDelete"))},
+            )
+        ],
         local=("forceDelete",),
         tags=ECR_TAGS,
         tags_at_creation="tags",
@@ -1028,7 +1489,7 @@ TYPES: Final[Mapping[str, Type]] = {
         repeatable=True,
         keys=("repository",),
         read=Read("GetLifecyclePolicy", {"repositoryName": "{id}"}, "lifecyclePolicyText"),
-        delete=("DeleteLifecyclePolicy", {"repositoryName": "{id}"}),
+        delete=[("DeleteLifecyclePolicy", {"repositoryName": "{id}"})],
     ),
     # --- cost -------------------------------------------------------------------------------------------------------
     "aws:budgets/budget:Budget": Type(
@@ -1037,7 +1498,7 @@ TYPES: Final[Mapping[str, Type]] = {
         arguments=lambda values: {
             "AccountId": values["account"],
             "Budget": _budget(values),
-            "NotificationsWithSubscribers": _notifications(values),
+            "NotificationsWithSubscribers": [_notification(each) for each in values.get("notifications") or ()],
         },
         id="{account}:{name}",
         arn="arn:aws:budgets::{account}:budget/{name}",
@@ -1048,9 +1509,12 @@ TYPES: Final[Mapping[str, Type]] = {
                 ("limitAmount", "limitUnit", "costFilters", "timeUnit", "budgetType"),
                 "UpdateBudget",
                 lambda values: {"AccountId": values["account"], "NewBudget": _budget(values)},
+                whole=True,
             ),
+            Change(("notifications",), "DeleteNotification", _former_notifications, when="either"),
+            Change(("notifications",), "CreateNotification", _new_notifications, when="either"),
         ),
-        delete=("DeleteBudget", {"AccountId": "{account}", "BudgetName": "{name}"}),
+        delete=[("DeleteBudget", {"AccountId": "{account}", "BudgetName": "{name}"})],
         tags=BUDGET_TAGS,
         tags_at_creation="ResourceTags",
     ),
@@ -1058,102 +1522,93 @@ TYPES: Final[Mapping[str, Type]] = {
     "aws:sagemaker/featureGroup:FeatureGroup": Type(
         service="sagemaker",
         create="CreateFeatureGroup",
-        arguments=without("tags", "tagsAll"),
         id="{featureGroupName}",
         arn=_arn("sagemaker", "feature-group/{featureGroupName}"),
         named="featureGroupName",
         read=Read("DescribeFeatureGroup", {"FeatureGroupName": "{id}"}, "FeatureGroupName"),
-        delete=("DeleteFeatureGroup", {"FeatureGroupName": "{id}"}),
+        ready=Ready("FeatureGroupStatus", "Created", ("CreateFailed",), "FailureReason"),
+        delete=[("DeleteFeatureGroup", {"FeatureGroupName": "{id}"})],
         tags=SAGEMAKER_TAGS,
         tags_at_creation="Tags",
-        fixed_name=True,
     ),
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": Type(
         service="sagemaker",
         create="CreateModelPackageGroup",
-        arguments=without("tags", "tagsAll"),
         id="{modelPackageGroupName}",
         arn=_arn("sagemaker", "model-package-group/{modelPackageGroupName}"),
         named="modelPackageGroupName",
         read=Read("DescribeModelPackageGroup", {"ModelPackageGroupName": "{id}"}, "ModelPackageGroupName"),
-        delete=("DeleteModelPackageGroup", {"ModelPackageGroupName": "{id}"}),
+        delete=[("DeleteModelPackageGroup", {"ModelPackageGroupName": "{id}"})],
         tags=SAGEMAKER_TAGS,
         tags_at_creation="Tags",
-        fixed_name=True,
+    ),
+    "aws:sagemaker/modelPackageGroupPolicy:ModelPackageGroupPolicy": Type(
+        service="sagemaker",
+        create="PutModelPackageGroupPolicy",
+        id="{modelPackageGroupName}",
+        repeatable=True,
+        keys=("modelPackageGroupName",),
+        read=Read("GetModelPackageGroupPolicy", {"ModelPackageGroupName": "{id}"}, "ResourcePolicy"),
+        delete=[("DeleteModelPackageGroupPolicy", {"ModelPackageGroupName": "{id}"})],
     ),
     "aws:sagemaker/model:Model": Type(
         service="sagemaker",
         create="CreateModel",
-        arguments=without("tags", "tagsAll"),
         rename={"name": "ModelName"},
         id="{name}",
         arn=_arn("sagemaker", "model/{name}"),
         named="name",
         read=Read("DescribeModel", {"ModelName": "{id}"}, "ModelName"),
-        delete=("DeleteModel", {"ModelName": "{id}"}),
+        delete=[("DeleteModel", {"ModelName": "{id}"})],
         tags=SAGEMAKER_TAGS,
         tags_at_creation="Tags",
     ),
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": Type(
         service="sagemaker",
         create="CreateEndpointConfig",
-        arguments=without("tags", "tagsAll"),
         rename={"name": "EndpointConfigName", "kmsKeyArn": "KmsKeyId"},
         id="{name}",
         arn=_arn("sagemaker", "endpoint-config/{name}"),
         named="name",
         read=Read("DescribeEndpointConfig", {"EndpointConfigName": "{id}"}, "EndpointConfigName"),
-        delete=("DeleteEndpointConfig", {"EndpointConfigName": "{id}"}),
+        delete=[("DeleteEndpointConfig", {"EndpointConfigName": "{id}"})],
         tags=SAGEMAKER_TAGS,
         tags_at_creation="Tags",
     ),
     "aws:sagemaker/endpoint:Endpoint": Type(
         service="sagemaker",
         create="CreateEndpoint",
-        arguments=Passed("name", "endpointConfigName"),
         rename={"name": "EndpointName"},
         id="{name}",
         arn=_arn("sagemaker", "endpoint/{name}"),
         named="name",
-        read=Read("DescribeEndpoint", {"EndpointName": "{id}"}, "EndpointName"),
-        changes=(
-            Change(
-                ("endpointConfigName",),
-                "UpdateEndpoint",
-                lambda values: {
-                    "EndpointName": values["id"],
-                    # Counts and weights become the configuration's again: pulumi-aws does not ask to retain them.
-                    **Passed("endpointConfigName", "deploymentConfig")(values),
-                },
-            ),
+        read=Read("DescribeEndpoint", {"EndpointName": "{id}"}, "@"),
+        found={"endpointConfigName": "EndpointConfigName"},
+        changes=(Change(("endpointConfigName", "deploymentConfig"), "UpdateEndpoint", _endpoint, whole=True),),
+        ready=Ready(
+            "EndpointStatus",
+            "InService",
+            ("Failed", "OutOfService", "UpdateRollbackFailed"),
+            "FailureReason",
+            live=("EndpointConfigName",),
         ),
-        delete=("DeleteEndpoint", {"EndpointName": "{id}"}),
-        local=("deploymentConfig",),
+        delete=[("DeleteEndpoint", {"EndpointName": "{id}"})],
         tags=SAGEMAKER_TAGS,
         tags_at_creation="Tags",
-        fixed_name=True,
     ),
     "aws:appautoscaling/target:Target": Type(
         service="application-autoscaling",
         create="RegisterScalableTarget",
-        arguments=without("tags", "tagsAll"),
+        outputs={"arn": "ScalableTargetARN"},
         id="{resourceId}",
         repeatable=True,
         keys=("resourceId", "scalableDimension", "serviceNamespace"),
-        outputs={"arn": "ScalableTargetARN"},
         read=Read(
             "DescribeScalableTargets",
             {"ServiceNamespace": "{serviceNamespace}", "ResourceIds": ["{resourceId}"]},
-            "ScalableTargets[0]",
+            "ScalableTargets[?ScalableDimension=='{scalableDimension}'] | [0]",
         ),
-        delete=(
-            "DeregisterScalableTarget",
-            {
-                "ServiceNamespace": "{serviceNamespace}",
-                "ResourceId": "{resourceId}",
-                "ScalableDimension": "{scalableDimension}",
-            },
-        ),
+        delete=[("DeregisterScalableTarget", passed("serviceNamespace", "resourceId", "scalableDimension"))],
         tags=SCALING_TAGS,
         tags_at_creation="Tags",
     ),
@@ -1161,85 +1616,104 @@ TYPES: Final[Mapping[str, Type]] = {
         service="application-autoscaling",
         create="PutScalingPolicy",
         rename={"name": "PolicyName"},
+        outputs={"arn": "PolicyARN"},
         id="{name}",
         named="name",
         repeatable=True,
         keys=("name", "resourceId", "scalableDimension", "serviceNamespace"),
-        outputs={"arn": "PolicyARN"},
         read=Read(
             "DescribeScalingPolicies",
             {"ServiceNamespace": "{serviceNamespace}", "ResourceId": "{resourceId}", "PolicyNames": ["{name}"]},
             "ScalingPolicies[0]",
         ),
-        delete=(
-            "DeleteScalingPolicy",
-            {
-                "PolicyName": "{name}",
-                "ServiceNamespace": "{serviceNamespace}",
-                "ResourceId": "{resourceId}",
-                "ScalableDimension": "{scalableDimension}",
-            },
-        ),
+        delete=[
+            (
+                "DeleteScalingPolicy",
+                with_({"PolicyName": "name"}, "serviceNamespace", "resourceId", "scalableDimension"),
+            )
+        ],
     ),
-    # --- functions --------------------------------------------------------------------------------------------------
+    # --- functions and parameters -----------------------------------------------------------------------------------
     "aws:lambda/function:Function": Type(
         service="lambda",
         create="CreateFunction",
-        arguments=lambda values: {
-            "FunctionName": values["name"],
-            "Code": {"ZipFile": values["zip"]},
-            **without("tags", "tagsAll")(_function(values)),
-        },
-        rename={"kmsKeyArn": "KMSKeyArn"},
+        arguments=_function,
         id="{name}",
         arn=_arn("lambda", "function:{name}"),
+        copies={
+            "invokeArn": "arn:aws:apigateway:{region}:lambda:path/2015-03-31/functions/"
+            "arn:aws:lambda:{region}:{account}:function:{name}/invocations",
+        },
         named="name",
         read=Read("GetFunction", {"FunctionName": "{id}"}, "Configuration"),
         changes=(
-            Change(("code",), "UpdateFunctionCode", {"FunctionName": "{id}", "ZipFile": "{zip}"}),
             Change(
-                (
-                    "role",
-                    "handler",
-                    "runtime",
-                    "timeout",
-                    "memorySize",
-                    "environment",
-                    "kmsKeyArn",
-                    "deadLetterConfig",
-                    "vpcConfig",
-                    "layers",
-                    "description",
-                    "tracingConfig",
-                    "loggingConfig",
-                    "ephemeralStorage",
-                ),
+                ("code", "s3Bucket", "s3Key", "s3ObjectVersion", "imageUri", "architectures"),
+                "UpdateFunctionCode",
+                lambda values: {"FunctionName": values["id"], **_code(values), **passed("architectures")(values)},
+                whole=True,
+            ),
+            Change(
+                FUNCTION_SETTINGS,
                 "UpdateFunctionConfiguration",
-                lambda values: {
-                    "FunctionName": values["id"],
-                    **without("architectures", "packageType", "id", "arn", "tags", "tagsAll")(_function(values)),
-                },
+                with_({"FunctionName": "id"}, *FUNCTION_SETTINGS),
+                resets=FUNCTION_RESETS,
+            ),
+            Change(
+                ("reservedConcurrentExecutions",),
+                "PutFunctionConcurrency",
+                with_({"FunctionName": "id"}, "reservedConcurrentExecutions"),
+                at_creation=True,
+            ),
+            Change(
+                ("reservedConcurrentExecutions",), "DeleteFunctionConcurrency", {"FunctionName": "{id}"}, when="taken"
             ),
         ),
-        delete=("DeleteFunction", {"FunctionName": "{id}"}),
+        ready=Ready("Configuration.State", "Active", ("Failed",), "Configuration.StateReason"),
+        delete=[("DeleteFunction", {"FunctionName": "{id}"})],
         tags=LAMBDA_TAGS,
         tags_at_creation="Tags",
     ),
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": Type(
         service="lambda",
         create="PutFunctionEventInvokeConfig",
-        rename={"maximumEventAgeInSeconds": "MaximumEventAgeInSeconds"},
         id="{functionName}",
         repeatable=True,
         keys=("functionName",),
         read=Read("GetFunctionEventInvokeConfig", {"FunctionName": "{id}"}, "FunctionArn"),
-        delete=("DeleteFunctionEventInvokeConfig", {"FunctionName": "{id}"}),
+        delete=[("DeleteFunctionEventInvokeConfig", {"FunctionName": "{id}"})],
+    ),
+    "aws:lambda/permission:Permission": Type(
+        service="lambda",
+        create="AddPermission",
+        rename={"function": "FunctionName"},
+        id="{statementId}",
+        named="statementId",
+        read=Read("GetPolicy", {"FunctionName": "{function}"}, _allowed),
+        delete=[("RemovePermission", {"FunctionName": "{function}", "StatementId": "{id}"})],
+    ),
+    "aws:ssm/parameter:Parameter": Type(
+        service="ssm",
+        create="PutParameter",
+        rename={"insecureValue": "Value"},
+        outputs={"version": "Version"},
+        found={"version": "Version"},
+        structured=("version",),
+        renewed=("version",),
+        id="{name}",
+        arn=_parameter_arn,
+        named="name",
+        read=Read("GetParameter", {"Name": "{id}"}, "Parameter"),
+        changes=(
+            Change(
+                ("value", "insecureValue", "type", "description", "keyId", "tier", "allowedPattern"),
+                "PutParameter",
+                lambda values: {**values, "Overwrite": True},
+                whole=True,
+            ),
+        ),
+        delete=[("DeleteParameter", {"Name": "{id}"})],
+        tags=PARAMETER_TAGS,
+        tags_at_creation="Tags",
     ),
 }
-
-
-def _moved(values: Props, name: str, parameter: str) -> Mapping[str, Any]:
-    """What to add to a list and what to take from it: EC2 changes a network endpoint that way."""
-    before, after = set(values["before"].get(name) or ()), set(values.get(name) or ())
-    moved = {f"Add{parameter}": sorted(after - before), f"Remove{parameter}": sorted(before - after)}
-    return {parameter: each for parameter, each in moved.items() if each}

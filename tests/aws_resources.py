@@ -1,0 +1,784 @@
+"""One resource of every type that the rehearsal's AWS provider knows: its inputs, a change, and what shows that."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.aws.assets import ARCHIVE, ASSET, SIGNATURE
+from infra.rehearsal.aws.mapping import find
+from infra.rehearsal.aws.types import TYPES
+from infra.rehearsal.provider import Props
+from tests.served_models import ECHO, archive
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+TAGS = {"owner": "ml", "product": "p", "environment": "local", "cost-center": "1"}
+
+
+def provider(endpoint: str | None = None, region: str = REGION) -> AwsProvider:
+    return AwsProvider(region, ACCOUNT, TAGS, endpoint)
+
+
+def document(*actions: str, **more: Any) -> str:
+    statement = {"Effect": "Allow", "Action": list(actions), **({"Resource": "*"} if not more else {}), **more}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def trust(service: str) -> str:
+    return document("sts:AssumeRole", Principal={"Service": service})
+
+
+def code(text: str) -> Props:
+    return {SIGNATURE: ARCHIVE, "assets": {"app.py": {SIGNATURE: ASSET, "text": text}}}
+
+
+class World:
+    """An emulator with one resource of every type that another one needs, made when it is first asked for."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.aws, self.endpoint = provider(endpoint), endpoint
+        self._made: dict[str, Props] = {}
+        self._count = 0
+
+    def number(self) -> int:
+        """A new one: for addresses and for names that are not generated."""
+        self._count += 1
+        return self._count
+
+    def make(self, type_: str) -> tuple[Props, str, Props]:
+        """A new resource: its inputs, its id and its outputs."""
+        inputs = self.aws.check(type_, "made", None, CASES[type_].inputs(self))
+        return inputs, *self.aws.create(type_, inputs, f"{type_}-{self.number()}")
+
+    def __call__(self, type_: str) -> Props:
+        """The outputs of the one that others share."""
+        if type_ not in self._made:
+            self._made[type_] = self.make(type_)[2]
+        return self._made[type_]
+
+    def model_data(self) -> str:
+        """A model archive that can be served."""
+        bucket = self("aws:s3/bucket:Bucket")["id"]
+        self.client("s3").upload_fileobj(io.BytesIO(archive(ECHO.format(name="v1"))), bucket, "model.tar.gz")
+        return f"s3://{bucket}/model.tar.gz"
+
+    def log_bucket(self, source: str) -> str:
+        """A bucket that takes the access logs of `source`."""
+        _, target, _ = self.make("aws:s3/bucket:Bucket")
+        may = document(
+            "s3:PutObject",
+            Principal={"Service": "logging.s3.amazonaws.com"},
+            Resource=f"arn:aws:s3:::{target}/*",
+            Condition={"ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{source}"}},
+        )
+        self.aws.create("aws:s3/bucketPolicy:BucketPolicy", {"bucket": target, "policy": may}, "")
+        return target
+
+    def client(self, service: str) -> Any:
+        """The service as a user sees it."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # chosen by the test
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="user",
+            aws_secret_access_key="user",
+            config=Config(inject_host_prefix=False),
+        )
+
+    def configuration(self) -> str:
+        """A new endpoint configuration's name."""
+        return str(self.make("aws:sagemaker/endpointConfiguration:EndpointConfiguration")[1])
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to declare a resource, and what a change of it is seen by."""
+
+    inputs: Callable[[World], Props]
+    change: Callable[[World], Props] = field(default=lambda world: {})
+    """Inputs that can be changed in place."""
+    shows: str | Callable[[World, str], Any] = ""
+    """JMESPath into what the row's `read` call answers, to what the change is seen by; or what looks for it by id."""
+    value: Any = None
+    """What is seen then; a function makes it of the new inputs."""
+    unseen: str = ""
+    """Why the emulator does not show it, where it does not."""
+    stays: str = ""
+    """Why it is read as there after its deletion, where it is."""
+
+
+def _rule(world: World) -> Props:
+    return {
+        "securityGroupId": world("aws:ec2/securityGroup:SecurityGroup")["id"],
+        "ipProtocol": "tcp",
+        "fromPort": world.number(),
+        "toPort": 65000,
+        "cidrIpv4": "10.0.0.0/8",
+    }
+
+
+def _interface(world: World) -> Props:
+    return {
+        "vpcId": world("aws:ec2/vpc:Vpc")["id"],
+        "serviceName": "com.amazonaws.us-east-1.sts",
+        "vpcEndpointType": "Interface",
+        "subnetIds": [world("aws:ec2/subnet:Subnet")["id"]],
+        "securityGroupIds": [world("aws:ec2/securityGroup:SecurityGroup")["id"]],
+        "privateDnsEnabled": True,
+        "policy": document("sts:*", Principal="*", Resource="*"),
+    }
+
+
+def _alarm(world: World) -> Props:
+    return {
+        "comparisonOperator": "GreaterThanThreshold",
+        "evaluationPeriods": 3,
+        "datapointsToAlarm": 2,
+        "metricName": "m",
+        "namespace": "Test",
+        "period": 60,
+        "statistic": "Sum",
+        "threshold": 1,
+        "dimensions": {"endpoint": "e"},
+        "treatMissingData": "notBreaching",
+    }
+
+
+def _in_bucket(**inputs: Any) -> Callable[[World], Props]:
+    """A setting of a bucket of its own."""
+    return lambda world: {"bucket": world.make("aws:s3/bucket:Bucket")[1], **inputs}
+
+
+def _lifecycle(days: int) -> Props:
+    abort = {"daysAfterInitiation": 7}
+    rule = {"id": "forget", "status": "Enabled", "filter": {}, "expiration": {"days": days}}
+    return {"rules": [{**rule, "abortIncompleteMultipartUpload": abort}]}
+
+
+def _encryption(bucket_key: bool) -> Props:
+    default = {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k"}
+    return {"rules": [{"applyServerSideEncryptionByDefault": default, "bucketKeyEnabled": bucket_key}]}
+
+
+def _cluster(world: World) -> Props:
+    return {
+        "name": f"cluster-{world.number()}",
+        "roleArn": world("aws:iam/role:Role")["arn"],
+        "version": "1.34",
+        "vpcConfig": {
+            "subnetIds": [world("aws:ec2/subnet:Subnet")["id"]],
+            "endpointPrivateAccess": True,
+            "endpointPublicAccess": False,
+        },
+        "accessConfig": {"authenticationMode": "API", "bootstrapClusterCreatorAdminPermissions": False},
+        "encryptionConfig": {"resources": ["secrets"], "provider": {"keyArn": world("aws:kms/key:Key")["arn"]}},
+        "enabledClusterLogTypes": ["api", "audit"],
+        "bootstrapSelfManagedAddons": False,
+        "upgradePolicy": {"supportType": "STANDARD"},
+    }
+
+
+def _node_group(world: World) -> Props:
+    template = world("aws:ec2/launchTemplate:LaunchTemplate")
+    return {
+        "clusterName": world("aws:eks/cluster:Cluster")["id"],
+        "nodeRoleArn": world("aws:iam/role:Role")["arn"],
+        "subnetIds": [world("aws:ec2/subnet:Subnet")["id"]],
+        "scalingConfig": {"minSize": 0, "maxSize": 2, "desiredSize": 0},
+        "instanceTypes": ["g6.xlarge"],
+        "amiType": "AL2023_x86_64_NVIDIA",
+        "launchTemplate": {"id": template["id"], "version": template["latestVersion"]},
+        "labels": {"nvidia.com/gpu.present": "true", "pool": "train"},
+        "taints": [{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
+        "nodeRepairConfig": {"enabled": True},
+        "updateConfig": {"maxUnavailable": 1},
+    }
+
+
+def _launch_template(world: World) -> Props:
+    ebs = {"encrypted": "true", "deleteOnTermination": "true", "volumeSize": 100, "volumeType": "gp3"}
+    return {
+        "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": ebs}],
+        "metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1, "httpEndpoint": "enabled"},
+        "tagSpecifications": [{"resourceType": "instance", "tags": {"Name": "n"}}],
+        "userData": "IyEvYmluL3NoCg==",
+        "updateDefaultVersion": True,
+    }
+
+
+def _budget(world: World) -> Props:
+    to_topic = {
+        "comparisonOperator": "GREATER_THAN",
+        "threshold": 80,
+        "thresholdType": "PERCENTAGE",
+        "notificationType": "ACTUAL",
+        "subscriberSnsTopicArns": [world("aws:sns/topic:Topic")["arn"]],
+    }
+    return {
+        "budgetType": "COST",
+        "timeUnit": "MONTHLY",
+        "limitAmount": "100.00",
+        "limitUnit": "USD",
+        "costFilters": [{"name": "TagKeyValue", "values": ["user:product$p"]}],
+        "notifications": [to_topic, {**to_topic, "threshold": 100}],
+    }
+
+
+def _feature_group(world: World) -> Props:
+    key = world("aws:kms/key:Key")["arn"]
+    bucket = world("aws:s3/bucket:Bucket")["id"]
+    return {
+        "featureGroupName": f"people-{world.number()}",
+        "recordIdentifierFeatureName": "id",
+        "eventTimeFeatureName": "event_time",
+        "featureDefinitions": [
+            {"featureName": "id", "featureType": "String"},
+            {"featureName": "event_time", "featureType": "String"},
+            {"featureName": "age", "featureType": "Fractional"},
+        ],
+        "roleArn": world("aws:iam/role:Role")["arn"],
+        "onlineStoreConfig": {"enableOnlineStore": True, "securityConfig": {"kmsKeyId": key}},
+        "offlineStoreConfig": {"s3StorageConfig": {"s3Uri": f"s3://{bucket}/features", "kmsKeyId": key}},
+    }
+
+
+def _endpoint_configuration(world: World) -> Props:
+    variant = {
+        "variantName": "live",
+        "modelName": world("aws:sagemaker/model:Model")["id"],
+        "initialInstanceCount": 1,
+        "instanceType": "ml.m5.large",
+        "initialVariantWeight": 1,
+    }
+    capture = {
+        "enableCapture": True,
+        "initialSamplingPercentage": 100,
+        "destinationS3Uri": f"s3://{world('aws:s3/bucket:Bucket')['id']}/captures",
+        "captureOptions": [{"captureMode": "Input"}, {"captureMode": "Output"}],
+        "captureContentTypeHeader": {"csvContentTypes": ["text/csv"]},
+    }
+    key = world("aws:kms/key:Key")["arn"]
+    return {"productionVariants": [variant], "dataCaptureConfig": capture, "kmsKeyArn": key}
+
+
+def _model(world: World) -> Props:
+    return {
+        "executionRoleArn": world("aws:iam/role:Role")["arn"],
+        "primaryContainer": {"image": "sklearn:1", "modelDataUrl": world.model_data(), "environment": {"A": "b"}},
+        "enableNetworkIsolation": True,
+        "vpcConfig": {
+            "subnets": [world("aws:ec2/subnet:Subnet")["id"]],
+            "securityGroupIds": [world("aws:ec2/securityGroup:SecurityGroup")["id"]],
+        },
+    }
+
+
+def _rollout(wait: int) -> Props:
+    routing = {"type": "ALL_AT_ONCE", "waitIntervalInSeconds": wait}
+    return {"blueGreenUpdatePolicy": {"trafficRoutingConfiguration": routing}}
+
+
+def _endpoint(world: World) -> Props:
+    return {"endpointConfigName": world.configuration(), "deploymentConfig": _rollout(1)}
+
+
+def _scalable(world: World) -> Props:
+    endpoint = world("aws:sagemaker/endpoint:Endpoint")["id"]
+    return {
+        "serviceNamespace": "sagemaker",
+        "scalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "resourceId": f"endpoint/{endpoint}/variant/live",
+    }
+
+
+def _tracking(target: float) -> Props:
+    metric = {"predefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    return {
+        "targetTrackingScalingPolicyConfiguration": {
+            "targetValue": target,
+            "scaleInCooldown": 600,
+            "predefinedMetricSpecification": metric,
+        }
+    }
+
+
+def _scaling_policy(world: World) -> Props:
+    target = world("aws:appautoscaling/target:Target")
+    ids = {name: target[name] for name in ("serviceNamespace", "scalableDimension", "resourceId")}
+    return {**ids, "policyType": "TargetTrackingScaling", **_tracking(100)}
+
+
+def _function(world: World) -> Props:
+    return {
+        "code": code("def handler(event, context):\n    return 1\n"),
+        "role": world("aws:iam/role:Role")["arn"],
+        "handler": "app.handler",
+        "runtime": "python3.12",
+        "timeout": 10,
+        "memorySize": 256,
+        "environment": {"variables": {"A": "b"}},
+        "kmsKeyArn": world("aws:kms/key:Key")["arn"],
+        "deadLetterConfig": {"targetArn": world("aws:sqs/queue:Queue")["arn"]},
+        "architectures": ["arm64"],
+        "tracingConfig": {"mode": "Active"},
+    }
+
+
+def _schedule(world: World) -> Props:
+    return {
+        "groupName": world("aws:scheduler/scheduleGroup:ScheduleGroup")["id"],
+        "scheduleExpression": "rate(1 hour)",
+        "flexibleTimeWindow": {"mode": "OFF"},
+        "target": {
+            "arn": world("aws:lambda/function:Function")["arn"],
+            "roleArn": world("aws:iam/role:Role")["arn"],
+            "input": "{}",
+            "retryPolicy": {"maximumRetryAttempts": 5, "maximumEventAgeInSeconds": 3600},
+            "deadLetterConfig": {"arn": world("aws:sqs/queue:Queue")["arn"]},
+        },
+    }
+
+
+def _entry(world: World) -> Props:
+    return {
+        "clusterName": world("aws:eks/cluster:Cluster")["id"],
+        "principalArn": f"arn:aws:iam::{ACCOUNT}:role/entry-{world.number()}",
+    }
+
+
+CASES: Mapping[str, Case] = {
+    "aws:kms/key:Key": Case(
+        lambda world: {"description": "d", "enableKeyRotation": True, "rotationPeriodInDays": 365},
+        lambda world: {"description": "e", "deletionWindowInDays": 7, "enableKeyRotation": False},
+        "KeyMetadata.Description",
+        "e",
+    ),
+    "aws:kms/alias:Alias": Case(
+        lambda world: {"targetKeyId": world("aws:kms/key:Key")["keyId"]},
+        lambda world: {"targetKeyId": world.make("aws:kms/key:Key")[1]},
+        "KeyMetadata.KeyId",
+        lambda inputs: inputs["targetKeyId"],
+    ),
+    "aws:ec2/vpc:Vpc": Case(
+        lambda world: {"cidrBlock": "10.0.0.0/16", "enableDnsSupport": True, "enableDnsHostnames": True},
+        lambda world: {"enableDnsHostnames": False},
+        lambda world, id_: world.client("ec2").describe_vpc_attribute(VpcId=id_, Attribute="enableDnsHostnames")[
+            "EnableDnsHostnames"
+        ],
+        {"Value": False},
+    ),
+    "aws:ec2/subnet:Subnet": Case(
+        lambda world: {
+            "vpcId": world("aws:ec2/vpc:Vpc")["id"],
+            "cidrBlock": f"10.0.{(number := world.number()) // 16}.{number % 16 * 16}/28",
+            "availabilityZone": "us-east-1a",
+            "mapPublicIpOnLaunch": False,
+        },
+        lambda world: {"mapPublicIpOnLaunch": True},
+        "Subnets[0].MapPublicIpOnLaunch",
+        True,
+    ),
+    "aws:ec2/routeTable:RouteTable": Case(lambda world: {"vpcId": world("aws:ec2/vpc:Vpc")["id"]}),
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": Case(
+        lambda world: {
+            "subnetId": world("aws:ec2/subnet:Subnet")["id"],
+            "routeTableId": world.make("aws:ec2/routeTable:RouteTable")[1],
+        }
+    ),
+    "aws:ec2/securityGroup:SecurityGroup": Case(
+        lambda world: {"vpcId": world("aws:ec2/vpc:Vpc")["id"], "description": "d"}
+    ),
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Case(
+        lambda world: {"vpcId": world("aws:ec2/vpc:Vpc")["id"], "ingress": [], "egress": []},
+        stays="a network always has its default group",
+    ),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Case(
+        _rule, lambda world: {"description": "e"}, "SecurityGroupRules[0].Description", "e"
+    ),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Case(
+        _rule, lambda world: {"toPort": 65001}, "SecurityGroupRules[0].ToPort", 65001
+    ),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": Case(
+        _interface,
+        lambda world: {"subnetIds": [world.make("aws:ec2/subnet:Subnet")[1]]},
+        "VpcEndpoints[0].SubnetIds",
+        lambda inputs: inputs["subnetIds"],
+    ),
+    "aws:ec2/flowLog:FlowLog": Case(
+        lambda world: {
+            "vpcId": world.make("aws:ec2/vpc:Vpc")[1],
+            "trafficType": "ALL",
+            "iamRoleArn": world("aws:iam/role:Role")["arn"],
+            "logDestinationType": "cloud-watch-logs",
+            "logDestination": world("aws:cloudwatch/logGroup:LogGroup")["arn"],
+        }
+    ),
+    "aws:ec2/launchTemplate:LaunchTemplate": Case(
+        _launch_template,
+        lambda world: {"userData": "IyEvYmluL2Jhc2gK"},
+        "LaunchTemplates[0].[LatestVersionNumber, DefaultVersionNumber]",
+        [2, 2],
+    ),
+    "aws:iam/role:Role": Case(
+        lambda world: {"assumeRolePolicy": trust("ec2.amazonaws.com"), "description": "d", "forceDetachPolicies": True},
+        lambda world: {"description": "e", "assumeRolePolicy": trust("eks.amazonaws.com")},
+        "[Role.Description, Role.AssumeRolePolicyDocument.Statement[0].Principal.Service]",
+        ["e", "eks.amazonaws.com"],
+    ),
+    "aws:iam/rolePolicy:RolePolicy": Case(
+        lambda world: {"role": world("aws:iam/role:Role")["id"], "policy": document("s3:GetObject")},
+        lambda world: {"policy": document("s3:PutObject")},
+        "PolicyDocument.Statement[0].Action[0]",
+        "s3:PutObject",
+    ),
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Case(
+        lambda world: {"role": world("aws:iam/role:Role")["id"], "policyArn": world("aws:iam/policy:Policy")["arn"]}
+    ),
+    "aws:iam/policy:Policy": Case(
+        lambda world: {"policy": document("s3:GetObject"), "description": "d"},
+        lambda world: {"policy": document("s3:PutObject")},
+        "Policy.DefaultVersionId",
+        "v2",
+    ),
+    "aws:iam/instanceProfile:InstanceProfile": Case(
+        lambda world: {"role": world("aws:iam/role:Role")["id"]},
+        lambda world: {"role": world.make("aws:iam/role:Role")[1]},
+        "length(InstanceProfile.Roles)",
+        1,
+    ),
+    "aws:s3/bucket:Bucket": Case(lambda world: {"forceDestroy": True}, lambda world: {"forceDestroy": False}),
+    "aws:s3/bucketVersioning:BucketVersioning": Case(
+        _in_bucket(versioningConfiguration={"status": "Enabled"}),
+        lambda world: {"versioningConfiguration": {"status": "Suspended"}},
+        "Status",
+        "Suspended",
+        stays="a bucket that had versions once can only stop to make new ones",
+    ),
+    "aws:s3/bucketOwnershipControls:BucketOwnershipControls": Case(
+        _in_bucket(rule={"objectOwnership": "BucketOwnerEnforced"}),
+        lambda world: {"rule": {"objectOwnership": "BucketOwnerPreferred"}},
+        "OwnershipControls.Rules[0].ObjectOwnership",
+        "BucketOwnerPreferred",
+    ),
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": Case(
+        _in_bucket(blockPublicAcls=True, blockPublicPolicy=True, ignorePublicAcls=True, restrictPublicBuckets=True),
+        lambda world: {"blockPublicAcls": False},
+        "PublicAccessBlockConfiguration.BlockPublicAcls",
+        False,
+    ),
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": Case(
+        _in_bucket(**_encryption(True)),
+        lambda world: _encryption(False),
+        "ServerSideEncryptionConfiguration.Rules[0].BucketKeyEnabled",
+        False,
+    ),
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Case(
+        _in_bucket(**_lifecycle(30)), lambda world: _lifecycle(60), "Rules[0].Expiration.Days", 60
+    ),
+    "aws:s3/bucketLogging:BucketLogging": Case(
+        lambda world: {
+            "bucket": (bucket := world.make("aws:s3/bucket:Bucket")[1]),
+            "targetBucket": world.log_bucket(bucket),
+            "targetPrefix": "a/",
+        },
+        lambda world: {"targetPrefix": "b/"},
+        "LoggingEnabled.TargetPrefix",
+        "b/",
+    ),
+    "aws:s3/bucketPolicy:BucketPolicy": Case(
+        _in_bucket(policy=document("s3:GetObject", Principal="*", Resource="arn:aws:s3:::b/*")),
+        lambda world: {"policy": document("s3:PutObject", Principal="*", Resource="arn:aws:s3:::b/*")},
+        "contains(Policy, 's3:PutObject')",
+        True,
+    ),
+    "aws:cloudwatch/logGroup:LogGroup": Case(
+        lambda world: {"retentionInDays": 7, "kmsKeyId": world("aws:kms/key:Key")["arn"]},
+        lambda world: {"retentionInDays": None},
+        "logGroups[0].retentionInDays",
+        None,
+    ),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": Case(
+        _alarm, lambda world: {"threshold": 2.5}, "MetricAlarms[0].Threshold", 2.5
+    ),
+    "aws:cloudwatch/dashboard:Dashboard": Case(
+        lambda world: {"dashboardName": f"board-{world.number()}", "dashboardBody": '{"widgets": []}'},
+        lambda world: {"dashboardBody": '{"widgets": [], "start": "-PT1H"}'},
+        "contains(DashboardBody, 'PT1H')",
+        True,
+    ),
+    "aws:cloudwatch/eventRule:EventRule": Case(
+        lambda world: {"eventPattern": '{"source": ["aws.sagemaker"]}', "description": "d"},
+        lambda world: {"eventPattern": '{"source": ["aws.s3"]}', "state": "DISABLED"},
+        "[EventPattern, State]",
+        ['{"source": ["aws.s3"]}', "DISABLED"],
+    ),
+    "aws:cloudwatch/eventTarget:EventTarget": Case(
+        lambda world: {
+            "rule": world("aws:cloudwatch/eventRule:EventRule")["id"],
+            "arn": world("aws:sns/topic:Topic")["arn"],
+            "retryPolicy": {"maximumRetryAttempts": 10, "maximumEventAgeInSeconds": 3600},
+            "deadLetterConfig": {"arn": world("aws:sqs/queue:Queue")["arn"]},
+            "inputTransformer": {"inputPaths": {"a": "$.detail"}, "inputTemplate": '"<a>"'},
+        },
+        lambda world: {"retryPolicy": {"maximumRetryAttempts": 3, "maximumEventAgeInSeconds": 3600}},
+        "Targets[0].RetryPolicy.MaximumRetryAttempts",
+        3,
+    ),
+    "aws:scheduler/scheduleGroup:ScheduleGroup": Case(lambda world: {}),
+    "aws:scheduler/schedule:Schedule": Case(
+        _schedule,
+        lambda world: {"scheduleExpression": "rate(2 hours)", "state": "DISABLED"},
+        "[ScheduleExpression, State, Target.Input]",
+        ["rate(2 hours)", "DISABLED", "{}"],
+    ),
+    "aws:sns/topic:Topic": Case(
+        lambda world: {"kmsMasterKeyId": world("aws:kms/key:Key")["arn"], "displayName": "d"},
+        lambda world: {"displayName": "e", "kmsMasterKeyId": None},
+        "Attributes.[DisplayName, KmsMasterKeyId || '']",
+        ["e", ""],
+    ),
+    "aws:sns/topicPolicy:TopicPolicy": Case(
+        lambda world: {
+            "arn": (arn := world.make("aws:sns/topic:Topic")[1]),
+            "policy": document("sns:Publish", Principal="*", Resource=arn),
+        },
+        lambda world: {"policy": document("sns:Subscribe", Principal="*", Resource="*")},
+        "contains(Attributes.Policy, 'sns:Subscribe')",
+        True,
+    ),
+    "aws:sns/topicSubscription:TopicSubscription": Case(
+        lambda world: {
+            "topic": world("aws:sns/topic:Topic")["arn"],
+            "protocol": "sqs",
+            "endpoint": world("aws:sqs/queue:Queue")["arn"],
+            "rawMessageDelivery": True,
+        },
+        lambda world: {"rawMessageDelivery": False},
+        "Attributes.RawMessageDelivery",
+        "false",
+    ),
+    "aws:sqs/queue:Queue": Case(
+        lambda world: {
+            "kmsMasterKeyId": world("aws:kms/key:Key")["arn"],
+            "messageRetentionSeconds": 1209600,
+            "visibilityTimeoutSeconds": 60,
+        },
+        lambda world: {"messageRetentionSeconds": 60, "visibilityTimeoutSeconds": None},
+        lambda world, id_: world.client("sqs").get_queue_attributes(
+            QueueUrl=id_, AttributeNames=["MessageRetentionPeriod", "VisibilityTimeout"]
+        )["Attributes"],
+        {"MessageRetentionPeriod": "60", "VisibilityTimeout": "30"},
+    ),
+    "aws:sqs/queuePolicy:QueuePolicy": Case(
+        lambda world: {
+            "queueUrl": world.make("aws:sqs/queue:Queue")[1],
+            "policy": document("sqs:SendMessage", Principal="*", Resource="*"),
+        },
+        lambda world: {"policy": document("sqs:ReceiveMessage", Principal="*", Resource="*")},
+        "contains(Attributes.Policy, 'sqs:ReceiveMessage')",
+        True,
+    ),
+    "aws:eks/cluster:Cluster": Case(
+        _cluster,
+        lambda world: {"enabledClusterLogTypes": ["audit"], "deletionProtection": False},
+        "cluster.logging.clusterLogging[?enabled].types | []",
+        ["audit"],
+    ),
+    "aws:eks/nodeGroup:NodeGroup": Case(
+        _node_group,
+        lambda world: {
+            "scalingConfig": {"minSize": 0, "maxSize": 4, "desiredSize": 1},
+            "labels": {"pool": "serve"},
+            "taints": None,
+        },
+        "nodegroup.[scalingConfig.maxSize, labels, taints]",
+        [4, {"pool": "serve"}, []],
+    ),
+    "aws:eks/addon:Addon": Case(
+        lambda world: {
+            "clusterName": world("aws:eks/cluster:Cluster")["id"],
+            "addonName": f"addon-{world.number()}",
+            "configurationValues": "{}",
+            "resolveConflictsOnUpdate": "OVERWRITE",
+        },
+        lambda world: {"configurationValues": '{"a": 1}'},
+        "addon.configurationValues",
+        '{"a": 1}',
+    ),
+    "aws:eks/accessEntry:AccessEntry": Case(
+        _entry, lambda world: {"kubernetesGroups": ["ops"]}, "accessEntry.kubernetesGroups", ["ops"]
+    ),
+    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": Case(
+        lambda world: {
+            **{name: world("aws:eks/accessEntry:AccessEntry")[name] for name in ("clusterName", "principalArn")},
+            "policyArn": "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy",
+            "accessScope": {"type": "namespace", "namespaces": ["team"]},
+        }
+    ),
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation": Case(
+        lambda world: {
+            "clusterName": world("aws:eks/cluster:Cluster")["id"],
+            "namespace": "kube-system",
+            "serviceAccount": f"account-{world.number()}",
+            "roleArn": world("aws:iam/role:Role")["arn"],
+        },
+        lambda world: {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/other"},
+        "association.roleArn",
+        f"arn:aws:iam::{ACCOUNT}:role/other",
+    ),
+    "aws:ecr/repository:Repository": Case(
+        lambda world: {
+            "imageTagMutability": "IMMUTABLE",
+            "imageScanningConfiguration": {"scanOnPush": True},
+            "encryptionConfigurations": [{"encryptionType": "KMS", "kmsKey": world("aws:kms/key:Key")["arn"]}],
+            "forceDelete": True,
+        },
+        lambda world: {"imageTagMutability": None, "imageScanningConfiguration": {"scanOnPush": False}},
+        "repositories[0].[imageTagMutability, imageScanningConfiguration.scanOnPush]",
+        ["MUTABLE", False],
+    ),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": Case(
+        lambda world: {"repository": world("aws:ecr/repository:Repository")["id"], "policy": _expire(14)},
+        lambda world: {"policy": _expire(7)},
+        "contains(lifecyclePolicyText, '7')",
+        True,
+    ),
+    "aws:budgets/budget:Budget": Case(
+        _budget,
+        lambda world: {"limitAmount": "200.00", "notifications": _budget(world)["notifications"][:1]},
+        lambda world, id_: _budget_now(world, id_.partition(":")[2]),
+        ("200.00", [80]),
+    ),
+    "aws:sagemaker/featureGroup:FeatureGroup": Case(_feature_group),
+    "aws:sagemaker/modelPackageGroup:ModelPackageGroup": Case(
+        lambda world: {"modelPackageGroupName": f"group-{world.number()}", "modelPackageGroupDescription": "d"}
+    ),
+    "aws:sagemaker/modelPackageGroupPolicy:ModelPackageGroupPolicy": Case(
+        lambda world: {
+            "modelPackageGroupName": world("aws:sagemaker/modelPackageGroup:ModelPackageGroup")["id"],
+            "resourcePolicy": document("sagemaker:DescribeModelPackage", Principal="*", Resource="*"),
+        },
+        lambda world: {"resourcePolicy": document("sagemaker:ListModelPackages", Principal="*", Resource="*")},
+        "contains(ResourcePolicy, 'ListModelPackages')",
+        True,
+    ),
+    "aws:sagemaker/model:Model": Case(_model),
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": Case(_endpoint_configuration),
+    "aws:sagemaker/endpoint:Endpoint": Case(
+        _endpoint,
+        lambda world: {"endpointConfigName": world.configuration(), "deploymentConfig": _rollout(2)},
+        "[EndpointStatus, EndpointConfigName]",
+        lambda inputs: ["InService", inputs["endpointConfigName"]],
+    ),
+    "aws:appautoscaling/target:Target": Case(
+        lambda world: {**_scalable(world), "minCapacity": 1, "maxCapacity": 2},
+        lambda world: {"maxCapacity": 4},
+        "ScalableTargets[0].MaxCapacity",
+        4,
+    ),
+    "aws:appautoscaling/policy:Policy": Case(
+        _scaling_policy,
+        lambda world: _tracking(200),
+        "ScalingPolicies[0].TargetTrackingScalingPolicyConfiguration.TargetValue",
+        200,
+    ),
+    "aws:lambda/function:Function": Case(
+        _function,
+        lambda world: {
+            "code": code("def handler(event, context):\n    return 2\n"),
+            "timeout": 20,
+            "environment": None,
+            "reservedConcurrentExecutions": 2,
+        },
+        "[Configuration.[Timeout, Environment.Variables || `{}`], Concurrency.ReservedConcurrentExecutions]",
+        [[20, {}], 2],
+    ),
+    "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": Case(
+        lambda world: {
+            "functionName": world("aws:lambda/function:Function")["id"],
+            "maximumRetryAttempts": 1,
+            "maximumEventAgeInSeconds": 3600,
+        },
+        lambda world: {"maximumRetryAttempts": 2},
+        "MaximumRetryAttempts",
+        2,
+        unseen="moto 5.2.5 tells a function's first configuration, whatever is put after it",
+    ),
+    "aws:lambda/permission:Permission": Case(
+        lambda world: {
+            "function": world("aws:lambda/function:Function")["id"],
+            "action": "lambda:InvokeFunction",
+            "principal": "events.amazonaws.com",
+            "sourceArn": world("aws:cloudwatch/eventRule:EventRule")["arn"],
+        }
+    ),
+    "aws:ssm/parameter:Parameter": Case(
+        lambda world: {"type": "SecureString", "value": "a", "description": "d"},
+        lambda world: {"value": "b"},
+        "Parameter.[Value != 'a', Version]",
+        [True, 2],
+    ),
+}
+
+
+def _budget_now(world: World, name: str) -> tuple[str, list[float]]:
+    which, budgets = {"AccountId": ACCOUNT, "BudgetName": name}, world.client("budgets")
+    limit = budgets.describe_budget(**which)["Budget"]["BudgetLimit"]["Amount"]
+    return limit, [each["Threshold"] for each in budgets.describe_notifications_for_budget(**which)["Notifications"]]
+
+
+def _expire(days: int) -> str:
+    selection = {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days}
+    return json.dumps({"rules": [{"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}]})
+
+
+def _arn(call: str, parameter: str, tags: str) -> Callable[[Any, Props], Any]:
+    return lambda client, outputs: find(tags, getattr(client, call)(**{parameter: outputs["arn"]}))
+
+
+def _of(call: str, parameter: str, output: str, tags: str) -> Callable[[Any, Props], Any]:
+    return lambda client, outputs: find(tags, getattr(client, call)(**{parameter: outputs[output]}))
+
+
+TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
+    "application-autoscaling": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
+    "budgets": _arn("list_tags_for_resource", "ResourceARN", "ResourceTags"),
+    "cloudwatch": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
+    "ec2": lambda client, outputs: client.describe_tags(Filters=[{"Name": "resource-id", "Values": [outputs["id"]]}])[
+        "Tags"
+    ],
+    "ecr": _arn("list_tags_for_resource", "resourceArn", "tags"),
+    "eks": lambda client, outputs: client.list_tags_for_resource(
+        resourceArn=next(outputs[name] for name in ("arn", "accessEntryArn", "associationArn") if name in outputs)
+    )["tags"],
+    "events": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
+    "kms": _of("list_resource_tags", "KeyId", "id", "Tags[].{Key: TagKey, Value: TagValue}"),
+    "lambda": _arn("list_tags", "Resource", "Tags"),
+    "logs": _arn("list_tags_for_resource", "resourceArn", "tags"),
+    "s3": _of("get_bucket_tagging", "Bucket", "id", "TagSet"),
+    "sagemaker": _arn("list_tags", "ResourceArn", "Tags"),
+    "scheduler": _arn("list_tags_for_resource", "ResourceArn", "Tags"),
+    "sns": _arn("list_tags_for_resource", "ResourceArn", "Tags"),
+    "sqs": _of("list_queue_tags", "QueueUrl", "id", "Tags"),
+    "ssm": lambda client, outputs: client.list_tags_for_resource(ResourceType="Parameter", ResourceId=outputs["name"])[
+        "TagList"
+    ],
+    "aws:iam/role:Role": _of("list_role_tags", "RoleName", "name", "Tags"),
+    "aws:iam/policy:Policy": _of("list_policy_tags", "PolicyArn", "arn", "Tags"),
+    "aws:iam/instanceProfile:InstanceProfile": _of(
+        "get_instance_profile", "InstanceProfileName", "name", "InstanceProfile.Tags"
+    ),
+}
+"""How each service tells a resource's tags."""
+
+
+def tags_of(world: World, type_: str, outputs: Props) -> dict[str, str]:
+    """A resource's tags as its service tells them."""
+    service = TYPES[type_].service
+    told = (TAGS_OF.get(type_) or TAGS_OF[service])(world.client(service), outputs)
+    return dict(told) if isinstance(told, Mapping) else {tag["Key"]: tag["Value"] for tag in told or ()}
