@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is
 
 RANDOM = re.compile(r"-[0-9a-f]{7}\b|[0-9a-f]{8}-[0-9a-f-]{27}|\b[a-z]+-[0-9a-f]{17}\b|\b[0-9a-f]{16,}\b")
 """What two deployments never have in common: the ends of names, and ids."""
-ANSWERED_BY_CHANCE = {"endpoint", "certificateAuthority", "resources", "kubeconfig", "uniqueId"}
+ANSWERED_BY_CHANCE = {"endpoint", "certificateAuthority", "identities", "resources", "kubeconfig", "uniqueId"}
 """Outputs that the emulator makes up."""
 
 
