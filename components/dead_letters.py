@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_aws as aws
 
+from components.alarms import Alarms
 from components.iam import allow_service, document, only_over_tls
+from components.runbook import Guide
 
 FOURTEEN_DAYS = 14 * 24 * 3600
 """The longest that SQS keeps a message."""
@@ -15,6 +17,7 @@ class DeadLetters(pulumi.ComponentResource):
     """An encrypted queue with an alarm on its first message."""
 
     queue_arn: pulumi.Output[str]
+    guides: list[Guide]
 
     def __init__(
         self,
@@ -39,9 +42,12 @@ class DeadLetters(pulumi.ComponentResource):
             policy=document(only_over_tls("sqs", queue.arn), *deliver),
             opts=child,
         )
-        aws.cloudwatch.MetricAlarm(
-            f"{name}-lost",
-            alarm_description=f"Something of {name} could not be delivered: read the queue's messages for what and why",
+        alarms = Alarms(name, alerts_topic_arn, child)
+        alarms.add(
+            "lost",
+            means=f"Something of {name} could not be delivered, and waits in a queue.",
+            look=[f"The messages in the queue `{name}-lost-…`: each says what was to be done, and why not."],
+            act=["Mend what the message names.", "Start the queue's redrive, or delete what is no longer needed."],
             namespace="AWS/SQS",
             metric_name="ApproximateNumberOfMessagesVisible",
             dimensions={"QueueName": queue.name},
@@ -50,9 +56,7 @@ class DeadLetters(pulumi.ComponentResource):
             evaluation_periods=1,
             comparison_operator="GreaterThanThreshold",
             threshold=0,
-            treat_missing_data="notBreaching",
-            alarm_actions=[alerts_topic_arn],
-            opts=child,
         )
+        self.guides = alarms.guides
         self.queue_arn = queue.arn
         self.register_outputs({"queue_arn": self.queue_arn})

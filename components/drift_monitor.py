@@ -1,21 +1,22 @@
 """A Lambda that watches an endpoint's inputs drift away from its training data."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
 from pydantic import AfterValidator, Field, model_validator
 
+from components.alarms import Alarms
+from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.endpoint import VARIANT
-from components.iam import Statement, allow, document, trust, use_key
+from components.function import Function
+from components.iam import allow, document, trust, use_key
 from components.logs import RetentionDays
+from components.runbook import Guide
 from components.spec import Spec
 
-ROOT = Path(__file__).parent.parent
 NAMESPACE = "Slipway/Drift"
 SECONDS = {"minutes": 60, "hour": 3600}
 
@@ -61,6 +62,8 @@ class DriftMonitor(pulumi.ComponentResource):
     schedule_name: pulumi.Output[str]
     """`group/name`, as EventBridge Scheduler knows it."""
     alarm_name: pulumi.Output[str]
+    guides: list[Guide]
+    charts: list[Chart]
 
     def __init__(
         self,
@@ -83,22 +86,24 @@ class DriftMonitor(pulumi.ComponentResource):
         lost = DeadLetters(f"{name}-drift", kms_key_arn=kms_key_arn, alerts_topic_arn=alerts_topic_arn, opts=child)
         lake = pulumi.Output.concat(bucket_arn, "/", prefix)
         uri = pulumi.Output.concat("s3://", bucket, "/", prefix)
-        function = _function(
+        function = Function(
             f"{name}-drift",
-            spec,
-            [
+            handler="functions.drift.handler.handler",
+            access=[
                 allow(
                     ["s3:GetObject"], pulumi.Output.concat(lake, "/captures/*"), pulumi.Output.concat(lake, "/models/*")
                 ),
                 allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/captures/*"}}),
                 allow(["s3:PutObject"], pulumi.Output.concat(lake, "/monitors/drift/*")),
                 allow(["sagemaker:DescribeModelPackage"], model_package_arn),
-                allow(["sqs:SendMessage"], lost.queue_arn),
-                use_key(kms_key_arn, "s3", "sqs"),
+                use_key(kms_key_arn, "s3"),
             ],
-            lost.queue_arn,
-            kms_key_arn,
-            child,
+            kms_key_arn=kms_key_arn,
+            memory_mib=spec.memory_mib,
+            timeout_seconds=spec.timeout_seconds,
+            log_days=spec.log_days,
+            dead_letters_arn=lost.queue_arn,
+            opts=child,
         )
         event = pulumi.Output.json_dumps(
             {
@@ -110,9 +115,19 @@ class DriftMonitor(pulumi.ComponentResource):
             }
         )
         schedule = _schedule(name, spec.schedule, function, event, lost.queue_arn, kms_key_arn, child)
-        alarm = aws.cloudwatch.MetricAlarm(
-            f"{name}-drift",
-            alarm_description=f"What {name} is asked no longer looks like what its model was trained on",
+        alarms = Alarms(name, alerts_topic_arn, child)
+        alarm = alarms.add(
+            "drift",
+            means=f"What {name} is asked no longer looks like what its model was trained on.",
+            look=[
+                "$ slipway status",
+                f"In the data lake, the newest report under `{prefix}/monitors/drift/{name}/`: what moved, and how far.",
+            ],
+            act=[
+                "Did the source of a feature change (unit, code, missing values)? Have it mended upstream.",
+                "Did the world move? Train on newer data, and release the version that does better.",
+                "Until then, tell those who use the predictions.",
+            ],
             namespace=NAMESPACE,
             metric_name="drifted_features",
             dimensions={"endpoint": endpoint_name},
@@ -122,14 +137,15 @@ class DriftMonitor(pulumi.ComponentResource):
             datapoints_to_alarm=spec.drifted_windows,
             comparison_operator="GreaterThanThreshold",
             threshold=0,
-            treat_missing_data="notBreaching",
-            alarm_actions=[alerts_topic_arn],
-            ok_actions=[alerts_topic_arn],
-            opts=child,
         )
-        aws.cloudwatch.MetricAlarm(
-            f"{name}-drift-broken",
-            alarm_description=f"{name} is not watched: the drift monitor failed, its log says why",
+        alarms.add(
+            "drift-broken",
+            means=f"{name} is not watched: its drift monitor failed.",
+            look=[f"$ aws logs tail /aws/lambda/{name}-drift --since 2h"],
+            act=[
+                "The log says why: a model without a baseline, a right that is missing, or too little time.",
+                "Nothing is lost: the next run looks at the same hour's captures again.",
+            ],
             namespace="AWS/Lambda",
             metric_name="Errors",
             dimensions={"FunctionName": function.name},
@@ -138,10 +154,9 @@ class DriftMonitor(pulumi.ComponentResource):
             evaluation_periods=1,
             comparison_operator="GreaterThanThreshold",
             threshold=0,
-            treat_missing_data="notBreaching",
-            alarm_actions=[alerts_topic_arn],
-            opts=child,
         )
+        self.guides = [*alarms.guides, *lost.guides]
+        self.charts = [Chart("Features that drifted", [(NAMESPACE, "drifted_features", "endpoint", name)], "Maximum")]
         self.function_name, self.alarm_name = function.name, alarm.name
         self.schedule_name = pulumi.Output.concat(schedule.group_name, "/", schedule.name)
         self.register_outputs(
@@ -153,50 +168,10 @@ class DriftMonitor(pulumi.ComponentResource):
         )
 
 
-def _function(
-    name: str,
-    spec: DriftSpec,
-    access: Sequence[Statement],
-    dead_letters_arn: pulumi.Input[str],
-    kms_key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> aws.lambda_.Function:
-    """The monitor's Lambda, which may do `access` and write its own log."""
-    # The log group comes before the function: on its first call that would make one without our key.
-    logs = aws.cloudwatch.LogGroup(
-        name, name=f"/aws/lambda/{name}", retention_in_days=spec.log_days, kms_key_id=kms_key_arn, opts=opts
-    )
-    role = aws.iam.Role(name, assume_role_policy=trust("lambda.amazonaws.com"), opts=opts)
-    write_log = allow(["logs:CreateLogStream", "logs:PutLogEvents"], pulumi.Output.concat(logs.arn, ":*"))
-    granted = aws.iam.RolePolicy(name, role=role.name, policy=document(*access, write_log), opts=opts)
-    function = aws.lambda_.Function(
-        name,
-        name=name,
-        role=role.arn,
-        runtime=aws.lambda_.Runtime.PYTHON3D12,
-        architectures=["arm64"],
-        handler="functions.drift.handler.handler",
-        code=source("functions/drift"),
-        memory_size=spec.memory_mib,
-        timeout=spec.timeout_seconds,
-        kms_key_arn=kms_key_arn,
-        dead_letter_config={"target_arn": dead_letters_arn},
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
-    )
-    aws.lambda_.FunctionEventInvokeConfig(
-        name,
-        function_name=function.name,
-        maximum_retry_attempts=1,
-        maximum_event_age_in_seconds=3600,
-        opts=opts,
-    )
-    return function
-
-
 def _schedule(
     name: str,
     rate: str,
-    function: aws.lambda_.Function,
+    function: Function,
     event: pulumi.Input[str],
     dead_letters_arn: pulumi.Input[str],
     kms_key_arn: pulumi.Input[str],
@@ -231,13 +206,3 @@ def _schedule(
         },
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
     )
-
-
-def source(package: str) -> pulumi.AssetArchive:
-    """A package of functions and what it shares with others, under the import paths that they have here.
-
-    Python files only: a cache among them would change the archive with every test run.
-    """
-    shared, own = (ROOT / "functions").glob("*.py"), (ROOT / package).rglob("*.py")
-    files = sorted(str(file.relative_to(ROOT)) for file in (*shared, *own))
-    return pulumi.AssetArchive({file: pulumi.FileAsset(str(ROOT / file)) for file in files})

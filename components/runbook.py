@@ -71,9 +71,7 @@ class Runbook(pulumi.ComponentResource):
 
     url: str
 
-    def __init__(
-        self, name: str, *, guides: Sequence[Guide], opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, *, guides: Sequence[Guide], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:index:Runbook", name, opts=opts)
         sections = [
             {

@@ -42,7 +42,7 @@ from components import (
     TeamNamespace,
     TeamSpec,
 )
-from components.drift_monitor import source
+from components.function import source
 from functions.features import Feature, FeatureSchema
 
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
