@@ -121,7 +121,7 @@ class DriftMonitor(pulumi.ComponentResource):
             means=f"What {name} is asked no longer looks like what its model was trained on.",
             look=[
                 "$ slipway status",
-                f"In the data lake, the newest report under `{prefix}/monitors/drift/{name}/`: what moved, and how far.",
+                f"The newest report under `{prefix}/monitors/drift/{name}/` in the lake: what moved, and how far.",
             ],
             act=[
                 "Did the source of a feature change (unit, code, missing values)? Have it mended upstream.",
