@@ -209,8 +209,10 @@ def _approval(
         raise NotReleasable(
             f"{approval.by} approved what {signed.author} made: someone else has to approve it, in a role of their own"
         )
-    if approval.evidence.get("signature_sha256") != signature_sha256(document):
-        raise NotReleasable(f"it was signed anew after {approval.by} approved it at {approval.at}: approve it again")
+    if approval.evidence.get("statement_sha256") != statement_sha256(document):
+        raise NotReleasable(
+            f"what was signed changed after {approval.by} approved it at {approval.at}: approve it again"
+        )
     changed = modified(package)
     if changed != approval.evidence.get("package_modified_at"):
         who = package.get("LastModifiedBy", {}).get("IamIdentity", {}).get("Arn", "someone")
@@ -220,9 +222,9 @@ def _approval(
     return approval
 
 
-def signature_sha256(document: Mapping[str, Any]) -> str:
-    """What an approval refers to: the signature that was there when it was given."""
-    return hashlib.sha256(sign.canonical(document)).hexdigest()
+def statement_sha256(document: Mapping[str, Any]) -> str:
+    """What an approval refers to: the signed statement that was there when it was given."""
+    return hashlib.sha256(sign.canonical(document["statement"])).hexdigest()
 
 
 def modified(package: Mapping[str, Any]) -> str:
