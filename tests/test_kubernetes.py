@@ -7,12 +7,31 @@ from typing import Any
 import pytest
 
 from infra.rehearsal.kubernetes import NOTICE, NOTICE_KEY, KubernetesProvider
+from infra.rehearsal.kubernetes_crds import definitions
 from infra.rehearsal.provider import UNKNOWN, Props, ProviderError, symbol
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 QUOTA = "kubernetes:core/v1:ResourceQuota"
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+PRIORITY = "kubernetes:scheduling.k8s.io/v1:PriorityClass"
+LIMITS = "kubernetes:core/v1:LimitRange"
+CONFIG = "kubernetes:core/v1:ConfigMap"
+RELEASE = "kubernetes:helm.sh/v3:Release"
+KUEUE = "kubernetes:kueue.x-k8s.io/v1beta2"
+NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
+NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
+OVERLAY = "kubernetes:karpenter.sh/v1alpha1:NodeOverlay"
+KUEUE_KINDS = (
+    "AdmissionCheck",
+    "ClusterQueue",
+    "Cohort",
+    "LocalQueue",
+    "ResourceFlavor",
+    "Topology",
+    "WorkloadPriorityClass",
+)
+DEFINITION = "kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition"
 
 
 @pytest.fixture
@@ -34,6 +53,66 @@ def quota(gpus: str = "4", namespace: str = "default", name: str = "quota") -> P
     return {
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"hard": {"requests.nvidia.com/gpu": gpus}},
+    }
+
+
+def limits(**fields: str) -> Props:
+    return {"spec": {"limits": [{"type": "Container", **{name: {"memory": of} for name, of in fields.items()}}]}}
+
+
+def kueue(version: str = "0.19.2", **inputs: Any) -> Props:
+    return {
+        "name": "kueue",
+        "namespace": "kube-system",
+        "chart": "oci://registry.k8s.io/kueue/charts/kueue",
+        "version": version,
+        "values": {"controllerManager": {"replicas": 2.0}},
+        **inputs,
+    }
+
+
+def karpenter(chart: str = "karpenter-crd", **inputs: Any) -> Props:
+    address = f"oci://public.ecr.aws/karpenter/{chart}"
+    return {"name": chart, "namespace": "kube-system", "chart": address, "version": "1.14.1", **inputs}
+
+
+def queue(flavors: Any = None, **spec: Any) -> Props:
+    group = {"coveredResources": ["cpu", "memory"], "flavors": flavors or [flavor()]}
+    wanted = {"cohortName": "teams", "resourceGroups": [group], **spec}
+    return {"metadata": {"name": "churn"}, "spec": {name: each for name, each in wanted.items() if each is not None}}
+
+
+def flavor(name: str = "system", **quota: Any) -> Props:
+    memory = {"name": "memory", "nominalQuota": "64Gi"}
+    return {"name": name, "resources": [{"name": "cpu", "nominalQuota": 16, **quota}, memory]}
+
+
+def node_pool(**template: Any) -> Props:
+    return {
+        "metadata": {"name": "train"},
+        "spec": {
+            "limits": {"nvidia.com/gpu": 8},
+            "template": {
+                "spec": {
+                    "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "gpu"},
+                    "requirements": [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]}],
+                    **template,
+                }
+            },
+        },
+    }
+
+
+def node_class(**spec: Any) -> Props:
+    return {
+        "metadata": {"name": "gpu"},
+        "spec": {
+            "role": "node",
+            "amiSelectorTerms": [{"alias": "al2023@v20261101"}],
+            "subnetSelectorTerms": [{"id": "subnet-0a"}],
+            "securityGroupSelectorTerms": [{"id": "sg-0a"}],
+            **spec,
+        },
     }
 
 
@@ -77,7 +156,19 @@ def test_whole_numbers_come_back_from_pulumis_wire_as_whole_numbers(cluster: Kub
         (DAEMON_SET, {"spec": {"template": {}}}, r"DaemonSet .*, spec: 'selector' is a required property"),
         (DAEMON_SET, daemon_set(image=7), r"spec.template.spec.containers.0.image: 7 is not of type 'string'"),
         (NAMESPACE, {"metadata": {"name": "Team One"}}, r"Namespace Team One, metadata.name: set lower-case letters"),
-        ("kubernetes:karpenter.sh/v1:NodePool", {}, r"has no karpenter.sh/v1 NodePool; .*built-in kinds only"),
+        (
+            "kubernetes:ray.io/v1:RayCluster",
+            {},
+            r"has no ray.io/v1 RayCluster; of custom kinds .*/v1beta2 ClusterQueue",
+        ),
+        (PRIORITY, {"value": 2_000_000_000}, r"PriorityClass it-\w+, value: above 1000000000"),
+        (
+            QUOTA,
+            {"spec": {"hard": {"limits.nvidia.com/gpu": "1"}}},
+            r"spec.hard.limits.nvidia.com/gpu: .*set requests\.",
+        ),
+        (LIMITS, limits(default="1Gi", max="512Mi"), r"spec.limits.0.default.memory: 1Gi is above max, 512Mi"),
+        (NAMESPACE, {"metadata": {"name": "churn", "namespace": "churn"}}, r"metadata.namespace: take it away"),
         ("kubernetes:yaml:ConfigFile", {}, r"kubernetes:yaml:ConfigFile is no Kubernetes object"),
     ],
 )
@@ -217,3 +308,237 @@ def test_takes_a_kubeconfig_and_no_setting_it_would_ignore(cluster: KubernetesPr
     assert cluster.configure({"kubeconfig": "{}"}) is cluster
     with pytest.raises(ProviderError, match="knows no setting renderYamlToDirectory"):
         cluster.configure({"kubeconfig": "{}", "renderYamlToDirectory": "here"})
+
+
+# --- custom resources -------------------------------------------------------------------------------------------------
+
+
+def test_every_kept_schema_says_where_it_is_from() -> None:
+    kept = definitions()
+
+    assert set(kept) == {
+        *(("kueue.x-k8s.io/v1beta2", kind) for kind in KUEUE_KINDS),
+        ("karpenter.sh/v1", "NodePool"),
+        ("karpenter.sh/v1alpha1", "NodeOverlay"),
+        ("karpenter.k8s.aws/v1", "EC2NodeClass"),
+    }
+    assert {each.version for each in kept.values()} == {"0.19.2", "1.14.1"}
+    for each in kept.values():
+        assert each.source.startswith("https://github.com/") and f"/v{each.version}/" in each.source
+        assert "description" not in json.dumps(each.schema).replace('"description": {"maxLength', "")
+
+
+@pytest.mark.parametrize(
+    "type_, inputs",
+    [
+        (f"{KUEUE}:ClusterQueue", queue()),
+        (f"{KUEUE}:ClusterQueue", queue(preemption={"reclaimWithinCohort": "Any"}, fairSharing={"weight": "1500m"})),
+        (f"{KUEUE}:ResourceFlavor", {"metadata": {"name": "gpu"}, "spec": {"nodeLabels": {"slipway/pool": "train"}}}),
+        (f"{KUEUE}:LocalQueue", {"metadata": {"name": "training"}, "spec": {"clusterQueue": "churn"}}),
+        (f"{KUEUE}:WorkloadPriorityClass", {"metadata": {"name": "urgent"}, "value": 1000.0, "description": "now"}),
+        (f"{KUEUE}:Topology", {"spec": {"levels": [{"nodeLabel": "kubernetes.io/hostname"}]}}),
+        (NODE_POOL, node_pool()),
+        (NODE_CLASS, node_class()),
+        (NODE_CLASS, node_class(subnetSelectorTerms=[{"id": symbol("id", "private-a")}])),
+        (OVERLAY, {"spec": {"capacity": {"nvidia.com/gpu": 4}, "requirements": []}}),
+    ],
+)
+def test_takes_a_custom_resource_that_is_right(cluster: KubernetesProvider, type_: str, inputs: Props) -> None:
+    created(cluster, RELEASE, kueue(), "kueue")
+    created(cluster, RELEASE, karpenter(), "karpenter")
+
+    _, outputs = created(cluster, type_, inputs)
+
+    assert cluster.read(type_, "", checked(cluster, type_, inputs, old=outputs), outputs) == outputs
+
+
+@pytest.mark.parametrize(
+    "type_, inputs, words",
+    [
+        (f"{KUEUE}:ClusterQueue", queue(cohort="teams"), r"ClusterQueue churn, spec: .*'cohort' was unexpected"),
+        (
+            f"{KUEUE}:ClusterQueue",
+            queue(preemption={"reclaimWithinCohort": "Always"}),
+            r"spec.preemption.reclaimWithinCohort: 'Always' is not one of",
+        ),
+        (
+            f"{KUEUE}:ClusterQueue",
+            queue([flavor(nominalQuota=True)]),
+            r"flavors.0.resources.0.nominalQuota: True is not",
+        ),
+        (f"{KUEUE}:ClusterQueue", queue([flavor(nominalQuota="many")]), r"nominalQuota: 'many' does not match"),
+        (f"{KUEUE}:ClusterQueue", queue([flavor(), flavor()]), r"flavors: two elements have the same name"),
+        (f"{KUEUE}:ClusterQueue", queue([flavor(lendingLimit=17)]), r"cpu.lendingLimit: is above nominalQuota"),
+        (
+            f"{KUEUE}:ClusterQueue",
+            queue([flavor(borrowingLimit=1)], cohortName=None),
+            r"only a queue with a cohortName",
+        ),
+        (f"{KUEUE}:ClusterQueue", {**queue(), "status": {}}, r"the object: .*'status' was unexpected"),
+        (
+            f"{KUEUE}:LocalQueue",
+            {"metadata": {"name": "training"}, "spec": {"clusterQueue": 7}},
+            r"spec.clusterQueue: 7",
+        ),
+        (f"{KUEUE}:WorkloadPriorityClass", {"metadata": {"name": "urgent"}}, r"'value' is a required property"),
+        (f"{KUEUE}:WorkloadPriorityClass", {"metadata": {"nam": "urgent"}, "value": 1}, r"metadata: .*'nam' was unexp"),
+        (
+            NODE_POOL,
+            node_pool(expireAfter="30 days"),
+            r"NodePool train, spec.template.spec.expireAfter: '30 days' does",
+        ),
+        (NODE_POOL, node_pool(gpus=4), r"spec.template.spec: .*'gpus' was unexpected"),
+        (
+            NODE_POOL,
+            node_pool(requirements=[{"key": "karpenter.k8s.aws/family", "operator": "In", "values": ["g6"]}]),
+            r"requirements.0.key: Karpenter knows no label karpenter.k8s.aws/family",
+        ),
+        (
+            NODE_POOL,
+            node_pool(requirements=[{"key": "topology.kubernetes.io/zone", "operator": "In"}]),
+            r"requirements.0.values: set one at least",
+        ),
+        (NODE_CLASS, node_class(amiFamily="Bottlerocket"), r"spec.amiFamily: is not the family of the alias"),
+        (NODE_CLASS, node_class(amiSelectorTerms=[{"alias": "al2023"}]), r"alias: .*al2023"),
+        (NODE_CLASS, node_class(instanceProfile="node"), r"spec.role: set role or instanceProfile, and not both"),
+        (OVERLAY, {"spec": {"capacity": {"cpu": 4}, "requirements": []}}, r"spec.capacity.cpu: cannot be laid over"),
+    ],
+)
+def test_refuses_a_custom_resource_and_names_the_place(
+    cluster: KubernetesProvider, type_: str, inputs: Props, words: str
+) -> None:
+    with pytest.raises(ProviderError, match=words):
+        checked(cluster, type_, inputs)
+
+
+@pytest.mark.parametrize(
+    "type_, inputs, chart",
+    [
+        (f"{KUEUE}:ClusterQueue", queue(), "kueue"),
+        (NODE_POOL, node_pool(), "karpenter or karpenter-crd"),
+    ],
+)
+def test_a_custom_resource_comes_after_its_kind(
+    cluster: KubernetesProvider, type_: str, inputs: Props, chart: str
+) -> None:
+    with pytest.raises(ProviderError, match=rf"it comes with the chart {chart}: declare its Release, and depend on it"):
+        created(cluster, type_, inputs)
+
+    created(cluster, RELEASE, kueue(), "kueue")
+    created(cluster, RELEASE, karpenter("karpenter"), "karpenter")
+    created(cluster, type_, inputs)
+
+
+def test_a_chart_without_its_definitions_brings_no_kinds(cluster: KubernetesProvider) -> None:
+    created(cluster, RELEASE, karpenter("karpenter", skipCrds=True))
+
+    with pytest.raises(ProviderError, match="the cluster has no NodePool yet"):
+        created(cluster, NODE_POOL, node_pool())
+
+
+def test_a_queue_needs_its_namespace(cluster: KubernetesProvider) -> None:
+    created(cluster, RELEASE, kueue())
+    local = {"metadata": {"name": "training", "namespace": "churn"}, "spec": {"clusterQueue": "churn"}}
+
+    with pytest.raises(ProviderError, match="LocalQueue churn/training: there is no namespace churn"):
+        created(cluster, f"{KUEUE}:LocalQueue", local)
+
+
+def test_a_kind_that_the_stack_defines_is_checked_by_its_own_definition(cluster: KubernetesProvider) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
+    crd = {
+        "metadata": {"name": "slips.slipway.dev"},
+        "spec": {
+            "group": "slipway.dev",
+            "names": {"kind": "Slip", "plural": "slips"},
+            "scope": "Cluster",
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+    kind = "kubernetes:slipway.dev/v1:Slip"
+    with pytest.raises(ProviderError, match=r"has no slipway\.dev/v1 Slip"):
+        checked(cluster, kind, {"spec": {"size": 1}})
+    created(cluster, DEFINITION, crd)
+
+    created(cluster, kind, {"spec": {"size": 1}})
+    with pytest.raises(ProviderError, match=r"spec\.size: 'big' is not of type 'integer'"):
+        checked(cluster, kind, {"spec": {"size": "big"}})
+
+
+def test_what_cannot_change_is_refused_with_the_option_that_replaces_it(cluster: KubernetesProvider) -> None:
+    created(cluster, RELEASE, kueue())
+    local = {"metadata": {"name": "training"}, "spec": {"clusterQueue": "churn"}}
+    id_, outputs = created(cluster, f"{KUEUE}:LocalQueue", local, "2")
+    old = checked(cluster, f"{KUEUE}:LocalQueue", local)
+    new = {**old, "spec": {"clusterQueue": "fraud"}}
+
+    assert cluster.diff(f"{KUEUE}:LocalQueue", old, new, []).replaces == ()
+    with pytest.raises(
+        ProviderError, match=r"spec.clusterQueue: cannot change .*replace_on_changes=\['spec.clusterQueue'\]"
+    ):
+        cluster.update(f"{KUEUE}:LocalQueue", id_, old, new, outputs)
+
+
+def test_new_configuration_is_a_new_object(cluster: KubernetesProvider) -> None:
+    old = checked(cluster, CONFIG, {"metadata": {"name": "plugin"}, "data": {"a": "1"}})
+
+    diff = cluster.diff(CONFIG, old, {**old, "data": {"a": "2"}}, [])
+
+    assert (diff.replaces, diff.delete_before_replace) == (("data.a",), True)
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_stored_with_what_it_asks_for_and_says_what_it_does_not_do(
+    cluster: KubernetesProvider, tmp_path: Path
+) -> None:
+    id_, outputs = created(cluster, RELEASE, kueue())
+
+    stored = json.loads((tmp_path / "kubernetes/kube-system/release-kueue.json").read_text())
+    assert id_ == "kube-system/kueue"
+    assert stored["spec"]["values"] == {"controllerManager": {"replicas": 2}}
+    assert stored["metadata"]["annotations"] == {
+        NOTICE_KEY: "values stored; no chart is rendered and no pod runs in the rehearsal"
+    }
+    assert outputs["status"]["version"] == "0.19.2"
+
+
+@pytest.mark.parametrize(
+    "inputs, words",
+    [
+        (kueue(version=">=0.19"), "version: pin it"),
+        ({key: value for key, value in kueue().items() if key != "version"}, "version: pin it"),
+        (kueue(version="0.18.0"), r"version: the rehearsal keeps \w+ of 0.19.2: set 0.19.x"),
+        (kueue(chart="kueue"), "repositoryOpts.repo: set the address"),
+        (kueue(chart="kueue", repositoryOpts={"repo": "http://charts"}), "repositoryOpts.repo: set the address"),
+        (kueue(createNamespace=True), "createNamespace: .*declare it, and depend on it"),
+        (kueue(valueYamlFiles=[]), "valueYamlFiles: the rehearsal knows only"),
+        (kueue(values=[]), r"values: \[\] is not of the right type"),
+    ],
+)
+def test_refuses_a_release_that_could_be_anything(cluster: KubernetesProvider, inputs: Props, words: str) -> None:
+    with pytest.raises(ProviderError, match=words):
+        checked(cluster, RELEASE, inputs)
+
+
+def test_a_release_changes_in_place_but_for_its_name(cluster: KubernetesProvider) -> None:
+    id_, outputs = created(cluster, RELEASE, kueue())
+    old, new = checked(cluster, RELEASE, kueue()), checked(cluster, RELEASE, kueue(version="0.19.3"))
+
+    assert cluster.diff(RELEASE, old, new, []).replaces == ()
+    assert cluster.update(RELEASE, id_, old, new, outputs)["status"]["revision"] == 2
+    assert cluster.diff(RELEASE, old, checked(cluster, RELEASE, kueue(name="queues")), []).replaces == ("name",)
+
+
+def test_a_release_does_not_go_before_its_custom_resources(cluster: KubernetesProvider) -> None:
+    id_, release = created(cluster, RELEASE, kueue(), "1")
+    _, outputs = created(cluster, f"{KUEUE}:ClusterQueue", queue(), "2")
+    inputs = checked(cluster, RELEASE, kueue())
+
+    with pytest.raises(ProviderError, match="its ClusterQueue churn would hang on finalizers"):
+        cluster.delete(RELEASE, id_, inputs, release)
+
+    cluster.delete(f"{KUEUE}:ClusterQueue", "churn", outputs, outputs)
+    cluster.delete(RELEASE, id_, inputs, release)
+    assert cluster.objects() == []
