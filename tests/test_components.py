@@ -396,7 +396,13 @@ def test_a_team_has_a_restricted_namespace_with_a_quota_and_no_open_network() ->
 
 class TestFeatureStore:
     SCHEMA = FeatureSchema(
-        "churn", "customer", "seen_at", (Feature("age", "Fractional", "years"), Feature("plan", "String", "tariff"))
+        name="churn",
+        record_id="customer",
+        event_time="seen_at",
+        features=(
+            Feature(name="age", kind="Fractional", description="years"),
+            Feature(name="plan", kind="String", description="tariff"),
+        ),
     )
 
     @pytest.fixture(scope="class")

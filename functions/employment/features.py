@@ -5,7 +5,7 @@ Codes and meanings: the survey's public-use data dictionary (https://www.census.
 
 from typing import Final
 
-from functions.features import Feature, FeatureSchema
+from functions.features import Feature, FeatureSchema, Ttl
 
 
 def _codes(first: int, last: int) -> tuple[str, ...]:
@@ -19,21 +19,44 @@ SCHEMA: Final = FeatureSchema(
     record_id="id",
     event_time="event_time",
     features=(
-        Feature("AGEP", "Fractional", "Age in years", minimum=0, maximum=99),
-        Feature("SCHL", "String", "Educational attainment", _codes(0, 24)),
-        Feature("MAR", "String", "Marital status", _codes(1, 5)),
-        Feature("RELP", "String", "Relationship to the householder", _codes(0, 17)),
-        Feature("DIS", "String", "Disability", _codes(1, 2)),
-        Feature("ESP", "String", "Employment status of parents", _codes(0, 8)),
-        Feature("CIT", "String", "Citizenship status", _codes(1, 5)),
-        Feature("MIG", "String", "Residence a year ago", _codes(0, 3)),
-        Feature("MIL", "String", "Military service", _codes(0, 4)),
-        Feature("ANC", "String", "Ancestry recode", _codes(1, 4)),
-        Feature("NATIVITY", "String", "Native or foreign born", _codes(1, 2)),
-        Feature("DEAR", "String", "Hearing difficulty", _codes(1, 2)),
-        Feature("DEYE", "String", "Vision difficulty", _codes(1, 2)),
-        Feature("DREM", "String", "Cognitive difficulty", _codes(0, 2)),
-        Feature("SEX", "String", "Sex", _codes(1, 2)),
-        Feature("RAC1P", "String", "Race", _codes(1, 9)),
+        Feature(name="AGEP", kind="Fractional", description="Age in years", minimum=0, maximum=99),
+        Feature(name="SCHL", kind="String", description="Educational attainment", categories=_codes(0, 24)),
+        Feature(name="MAR", kind="String", description="Marital status", categories=_codes(1, 5)),
+        Feature(name="RELP", kind="String", description="Relationship to the householder", categories=_codes(0, 17)),
+        Feature(name="DIS", kind="String", description="Disability", categories=_codes(1, 2)),
+        Feature(name="ESP", kind="String", description="Employment status of parents", categories=_codes(0, 8)),
+        Feature(name="CIT", kind="String", description="Citizenship status", categories=_codes(1, 5)),
+        Feature(name="MIG", kind="String", description="Residence a year ago", categories=_codes(0, 3)),
+        Feature(name="MIL", kind="String", description="Military service", categories=_codes(0, 4)),
+        Feature(name="ANC", kind="String", description="Ancestry recode", categories=_codes(1, 4)),
+        Feature(name="NATIVITY", kind="String", description="Native or foreign born", categories=_codes(1, 2)),
+        Feature(name="DEAR", kind="String", description="Hearing difficulty", categories=_codes(1, 2)),
+        Feature(name="DEYE", kind="String", description="Vision difficulty", categories=_codes(1, 2)),
+        Feature(name="DREM", kind="String", description="Cognitive difficulty", categories=_codes(0, 2)),
+        Feature(
+            name="SEX",
+            kind="String",
+            description="Sex",
+            categories=_codes(1, 2),
+            labels={"1": "male", "2": "female"},
+        ),
+        Feature(
+            name="RAC1P",
+            kind="String",
+            description="Race",
+            categories=_codes(1, 9),
+            labels={
+                "1": "White alone",
+                "2": "Black or African American alone",
+                "3": "American Indian alone",
+                "4": "Alaska Native alone",
+                "5": "American Indian and Alaska Native, tribe not specified",
+                "6": "Asian alone",
+                "7": "Native Hawaiian and other Pacific Islander alone",
+                "8": "some other race alone",
+                "9": "two or more races",
+            },
+        ),
     ),
+    ttl=Ttl(value=730, unit="Days"),
 )
