@@ -39,7 +39,9 @@ def events(aws):
     sqs, rules, name = aws.client("sqs"), aws.client("events"), aws.name("events")
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    rules.put_rule(Name=name, EventPattern=json.dumps({"source": ["aws.sagemaker"]}))
+    # CloudTrail's events of SageMaker's calls have the same source.
+    pattern = {"source": ["aws.sagemaker"], "detail-type": [{"prefix": "SageMaker "}]}
+    rules.put_rule(Name=name, EventPattern=json.dumps(pattern))
     rules.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
     seen = []
 

@@ -19,7 +19,7 @@ WAIT_SECONDS: Final = 50.0
 """How long SageMaker may take to look at a new package; usually seconds."""
 MOST_PROPERTIES: Final = 50
 LONGEST_VALUE: Final = 256
-FORBIDDEN: Final = re.compile(r"[^\w\s.:/=+\-@]")
+FORBIDDEN: Final = re.compile(r"[^\w .:/=+\-@]")
 """What SageMaker does not take in a metadata property."""
 TAKEN: Final = ("author", "run", "dataset", "dataset_sha256", "code_revision", "configuration_hash", "release_notes")
 """What the event may say that the package's metadata do not say yet."""

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from infra.rehearsal.emulator import cloudtrail
 from infra.rehearsal.emulator.calls import Call, Trail, body_of, describe, joined, turn_of
 
 StartResponse = Callable[..., Any]
@@ -82,6 +83,8 @@ class Application:
         token = environ.get(TOKEN)
         answer = self._repeatable(token, call, environ) if token and not call.reads else self._answer(call, environ)
         self._trail.add(call, answer.code, error_code(answer))
+        key = cloudtrail.key_in(environ.get("HTTP_AUTHORIZATION", ""))
+        cloudtrail.tell(call, key, body, answer.body, error_code(answer))
         return answer
 
     def _administer(self, path: str, body: bytes) -> Answer:

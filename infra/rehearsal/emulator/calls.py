@@ -40,7 +40,7 @@ ONE_AT_A_TIME: Final = frozenset({"ec2", "ecr", "eks", "events", "iam", "kms"})
 them. Those listed wait for nobody, so that none waits in a circle."""
 
 _turns: Final = {service: threading.RLock() for service in ONE_AT_A_TIME}
-_keys: dict[str, str] = {}
+_keys: dict[tuple[str, str], str] = {}
 _roles: dict[str, str] = {}
 _lock = threading.Lock()
 
@@ -67,21 +67,21 @@ def turn_of(service: str) -> AbstractContextManager[Any]:
     return _turns.get(service) or nullcontext()
 
 
-def key_of(role: str) -> str:
-    """An access key of a session of this role (its ARN), so that what is done with it is known as the role's."""
+def key_of(role: str, name: str = "rehearsal") -> str:
+    """An access key of this role's (its ARN's) session `name`, so that what is done with it is known as theirs."""
     with _lock:
-        if role not in _keys:
+        if (role, name) not in _keys:
             session = sts_backends[ACCOUNT]["aws"].assume_role(
                 region_name="us-east-1",
-                role_session_name="rehearsal",
+                role_session_name=name,
                 role_arn=role,
                 policy="",
                 duration=ROLE_SESSION_SECONDS,
                 external_id="",
             )
-            _keys[role] = session.access_key_id
+            _keys[role, name] = session.access_key_id
             _roles[session.access_key_id] = role
-        return _keys[role]
+        return _keys[role, name]
 
 
 def principal_of(key: str) -> str:

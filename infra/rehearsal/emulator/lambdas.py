@@ -449,7 +449,7 @@ def _environment(function: LambdaFunction) -> dict[str, str]:
         **{name: str(value) for name, value in (function.environment_vars or {}).items()},
         "AWS_REGION": function.region,
         "AWS_DEFAULT_REGION": function.region,
-        "AWS_ACCESS_KEY_ID": key_of(function.role),
+        "AWS_ACCESS_KEY_ID": key_of(function.role, function.function_name),
         "AWS_SECRET_ACCESS_KEY": "rehearsal",
         "AWS_ENDPOINT_URL": _endpoint,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",

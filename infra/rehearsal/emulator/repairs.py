@@ -1,11 +1,13 @@
 """What moto gets wrong and the platform's stacks need right. Each goes when moto's next version has it."""
 
 import copy
+import hashlib
 import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+from moto.ecr.models import ECRBackend
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 from moto.stepfunctions.responses import StepFunctionResponse
@@ -14,11 +16,14 @@ _may_log: Callable[[FakeBucket, str | None], bool] = FakeBucket._log_permissions
 
 _permitted: Callable[[FakeBucket, str, str], Any] = FakeBucket.get_permission
 
+_images: Callable[..., Any] = ECRBackend.batch_get_image
+
 _start_execution: Callable[[StepFunctionResponse], Any] = StepFunctionResponse.start_execution
 
 
 def install() -> None:
     """Replace the faulty methods."""
+    ECRBackend.batch_get_image = _images_of  # type: ignore[assignment, method-assign]  # that is what is replaced
     StepFunctionResponse.start_execution = _start_by_name  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket.get_permission = _permission  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[method-assign]  # that is what is replaced
@@ -67,3 +72,26 @@ def _start_by_name(response: StepFunctionResponse) -> Any:
     asked = json.loads(response.body)
     response.body = json.dumps({"name": str(uuid.uuid4()), **asked})
     return _start_execution(response)
+
+
+def _images_of(
+    backend: ECRBackend,
+    repository_name: str,
+    registry_id: str | None = None,
+    image_ids: list[dict[str, Any]] | None = None,
+) -> Any:
+    """Images of a repository.
+
+    moto 5.2.5 looks for another account's in this one's. Of those nothing is known here but the name, so that each has
+    a digest made of its name: the same for the same image, as long as nobody pushes another one under its tag.
+    """
+    if registry_id in (None, backend.account_id):
+        return _images(backend, repository_name, registry_id, image_ids)
+    found = []
+    for image in image_ids or []:
+        tag = image.get("imageTag", "")
+        name = f"{registry_id}/{repository_name}:{tag}".encode()
+        digest = image.get("imageDigest") or f"sha256:{hashlib.sha256(name).hexdigest()}"
+        identity = {"imageDigest": digest, **({"imageTag": tag} if tag else {})}
+        found.append({"registryId": registry_id, "repositoryName": repository_name, "imageId": identity})
+    return {"images": found, "failures": []}

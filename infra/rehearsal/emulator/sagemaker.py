@@ -6,6 +6,7 @@ moto that they rely on.
 
 import functools
 import os
+import re
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ from moto.sagemaker.models import (
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime import urls as runtime_urls
 
-from infra.rehearsal.emulator import endpoints, events, feature_store, stored
+from infra.rehearsal.emulator import cloudtrail, endpoints, events, feature_store, stored
 from infra.rehearsal.emulator.capture import Captures
 from infra.rehearsal.emulator.feature_store import OfflineStore
 from infra.rehearsal.emulator.serving import Aws
@@ -38,6 +39,9 @@ Json = dict[str, Any]
 
 FLUSH_SECONDS = 2.0
 """How long captures, offline records and model logs wait at most until they are written; AWS takes minutes."""
+MOST_PROPERTIES = 50
+PERMITTED = re.compile(r"[\w .:/=+\-@]*")
+"""What SageMaker takes in a metadata property: letters, numbers, spaces and these (in Java's notation in its model)."""
 HOME_REGION = "us-east-1"
 """Whose S3 client writes; the emulator's buckets can be written to from any region."""
 
@@ -172,6 +176,23 @@ def _without_empties(value: Any) -> Any:
     return value
 
 
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    """SageMaker takes few properties, short, and without most punctuation; the SDK does not look."""
+    shape: Any = get_service_model("sagemaker").shape_for("CustomerMetadataMap")
+    if len(metadata) > MOST_PROPERTIES:
+        raise AWSValidationException(
+            f"CustomerMetadataProperties has {len(metadata)} members; at most {MOST_PROPERTIES}"
+        )
+    for texts, limits in ((metadata.keys(), shape.key.metadata), (metadata.values(), shape.value.metadata)):
+        for text in texts:
+            if not limits["min"] <= len(text) <= limits["max"] or not PERMITTED.fullmatch(text):
+                raise AWSValidationException(
+                    f"Value '{text}' at 'customerMetadataProperties' failed to satisfy constraint: Member must have "
+                    f"length less than or equal to {limits['max']} and satisfy regular expression pattern: "
+                    f"{limits['pattern']}"
+                )
+
+
 class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
     """The sagemaker service: moto's operations, some of them mended, and those it lacks."""
 
@@ -269,12 +290,14 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
         return str(vars(group)["policy"])
 
     def create_model_package(self) -> ActionResult:
+        _check_metadata(self.params.get("CustomerMetadataProperties", {}))
         answer = super().create_model_package()
         backend = self.sagemaker_backend
         package = backend.model_packages[answer.result["ModelPackageArn"]]  # type: ignore[index]  # results are untyped
         self._number(package)
         if package.model_approval_status is None and package.model_package_version:
             package.model_approval_status = "PendingManualApproval"
+        package.created_by = self._caller()
         self._announce(package, sorted(set(self.params) - {"ClientToken", "Tags"}))
         return ActionResult({"ModelPackageArn": package.arn})
 
@@ -296,6 +319,7 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
     def update_model_package(self) -> ActionResult:
         """moto forgets the description and the metadata where an update does not repeat them."""
         params = self.params
+        _check_metadata(params.get("CustomerMetadataProperties", {}))
         package = self.sagemaker_backend.describe_model_package(params["ModelPackageArn"])
         if "ModelApprovalStatus" in params:
             package.set_model_approval_status(params["ModelApprovalStatus"])
@@ -303,15 +327,24 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
         metadata = {**(package.customer_metadata_properties or {}), **params.get("CustomerMetadataProperties", {})}
         for key in params.get("CustomerMetadataPropertiesToRemove", ()):
             metadata.pop(key, None)
+        _check_metadata(metadata)
         package.customer_metadata_properties = metadata
         package.add_additional_inference_specifications(params.get("AdditionalInferenceSpecificationsToAdd"))
         package.inference_specification = params.get("InferenceSpecification", package.inference_specification)
         self.kept().setdefault(package.arn, {}).update(
-            {key: params[key] for key in ("SourceUri", "ModelCard", "ModelLifeCycle") if key in params}
+            {key: params[key] for key in ("SourceUri", "ModelLifeCycle") if key in params}
         )
+        if "ModelCard" in params:  # its status can change without its content
+            kept = self.kept()[package.arn]
+            kept["ModelCard"] = {**kept.get("ModelCard", {}), **params["ModelCard"]}
         package.modifications_done()
+        package.last_modified_by = self._caller()
         self._announce(package, sorted(set(params) - {"ModelPackageArn", "ClientToken"}))
         return ActionResult({"ModelPackageArn": package.arn})
+
+    def _caller(self) -> Json:
+        """Who asks; moto says that a user of SageMaker Studio did."""
+        return cloudtrail.user_context(cloudtrail.key_in(self.headers.get("Authorization", "")))
 
     def delete_model_package(self) -> ActionResult:
         package = self.sagemaker_backend.describe_model_package(self.params["ModelPackageName"])
