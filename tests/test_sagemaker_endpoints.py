@@ -405,15 +405,7 @@ def test_calls_for_a_model_are_made_as_its_role(aws, emulator):
     assert ("s3", ROLE) in {(call["service"], call["principal"]) for call in calls}
 
 
-def test_asynchronous_invocation_says_that_it_is_not_emulated(aws):
-    endpoint = aws.serve(aws.config(aws.model(V1)))
-    started = time.monotonic()
-    with pytest.raises(ClientError, match="InvokeEndpointAsync is not emulated"):
-        aws.runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation=f"s3://{BUCKET}/a")
-    assert time.monotonic() - started < 5
-
-
-@pytest.mark.parametrize("parameter", ["TargetModel", "InferenceComponentName"])
+@pytest.mark.parametrize("parameter", ["TargetModel", "SessionId"])
 def test_a_parameter_that_is_not_rehearsed_is_refused_by_name(aws, parameter):
     endpoint = aws.serve(aws.config(aws.model(V1)))
     with pytest.raises(ClientError, match=f"{parameter} is not rehearsed"):

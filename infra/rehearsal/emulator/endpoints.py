@@ -1,11 +1,13 @@
 """SageMaker endpoints: their life from Creating to deleted, rollouts with canaries and rollback, and invocations."""
 
+import random
 import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from moto.core.exceptions import ServiceException
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import FakeEndpoint, SageMakerModelBackend
 
-from infra.rehearsal.emulator import alarms, events
+from infra.rehearsal.emulator import alarms, events, inference_components
 from infra.rehearsal.emulator.capture import Captures, Exchange
 from infra.rehearsal.emulator.serving import (
     STARTUP_TIMEOUT_SECONDS,
@@ -43,7 +45,7 @@ BODY_BYTES: int = (
     botocore.session.get_session().get_service_model("sagemaker-runtime").shape_for("BodyBlob").metadata["max"]
 )
 """The longest body of an invocation, from the service model."""
-NOT_REHEARSED = ("TargetModel", "TargetContainerHostname", "InferenceComponentName", "EnableExplanations", "SessionId")
+NOT_REHEARSED = ("TargetModel", "TargetContainerHostname", "EnableExplanations", "SessionId")
 """Parameters of InvokeEndpoint for kinds of endpoints that the platform does not make."""
 
 
@@ -133,6 +135,8 @@ class Endpoint:
         }
         if live and live.capture:
             summary["DataCaptureConfig"] = _capture_summary(live.capture)
+        if live and live.shadows:
+            summary["ShadowProductionVariants"] = [_summary(variant) for variant in live.shadows.values()]
         if candidate:
             status = {"Status": self.stage, "StartTime": self.stage_since}
             summary["PendingDeploymentSummary"] = {
@@ -147,9 +151,10 @@ class Endpoint:
 
 def _summary(variant: Variant) -> Json:
     image = variant.server.container.image
+    hosts = isinstance(variant.server, inference_components.NoModel)
     summary: Json = {
         "VariantName": variant.name,
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image}],
+        "DeployedImages": [] if hosts else [{"SpecifiedImage": image, "ResolvedImage": image}],
         "CurrentWeight": variant.weight,
         "DesiredWeight": variant.weight,
     }
@@ -267,10 +272,11 @@ class Endpoints:
     """Every endpoint of the emulator. Methods raise AWSValidationException for what AWS refuses, in its words."""
 
     def __init__(self, aws: Aws, captures: Captures, work: Path, rollout_second: float) -> None:
-        self._aws, self._captures = aws, captures
-        self._folder = work / "endpoints"
+        self.aws, self._captures = aws, captures
+        self.folder = work / "endpoints"
         self._rollout_second = rollout_second
-        shutil.rmtree(self._folder, ignore_errors=True)  # what an emulator that was killed left behind
+        self.components = inference_components.Components(self)
+        shutil.rmtree(self.folder, ignore_errors=True)  # what an emulator that was killed left behind
         self._lock = threading.Lock()
 
     def create(self, backend: SageMakerModelBackend, params: Mapping[str, Any]) -> Endpoint:
@@ -355,14 +361,18 @@ class Endpoints:
 
     def _watch(self, endpoint: Endpoint, rollout: Rollout, seconds: float) -> None:
         """Look at the alarms for so many (virtual) seconds, once at least. Raises AlarmWentOff."""
-        known = cloudwatch_backends[endpoint.backend.account_id][endpoint.backend.region_name].alarms
+        self.watch(endpoint.backend, rollout.alarms, seconds, lambda: endpoint.traffic.share)
+
+    def watch(
+        self, backend: SageMakerModelBackend, names: Sequence[str], seconds: float, share: Callable[[], float]
+    ) -> None:
+        """Look at the alarms of these names for so many (virtual) seconds, once at least. Raises AlarmWentOff."""
+        known = cloudwatch_backends[backend.account_id][backend.region_name].alarms
         deadline = time.monotonic() + seconds * self._rollout_second
         while True:
-            for name in rollout.alarms:
+            for name in names:
                 if name in known and known[name].state_value == "ALARM":
-                    raise AlarmWentOff(
-                        f"alarm {name} went off with {endpoint.traffic.share:g} % of the traffic shifted"
-                    )
+                    raise AlarmWentOff(f"alarm {name} went off with {share():g} % of the traffic shifted")
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
@@ -379,17 +389,23 @@ class Endpoints:
             if before and "DesiredInstanceCount" in retained:
                 variant.instances = before.instances
             variants[variant.name] = variant
-        return Fleet(config_name, config.data_capture_config, variants)
+        # moto drops shadow variants; what a configuration was told is kept beside it.
+        told = vars(endpoint.backend).get("kept", {}).get(config.endpoint_config_arn, {})
+        shadows = [self._variant(endpoint, definition) for definition in told.get("ShadowProductionVariants") or ()]
+        if shadows and (len(shadows), len(variants)) != (1, 1):
+            raise LoadError("a shadow test has exactly one production variant and one shadow variant")
+        return Fleet(config_name, config.data_capture_config, variants, {variant.name: variant for variant in shadows})
 
     def _variant(self, endpoint: Endpoint, definition: Mapping[str, Any]) -> Variant:
         backend, name = endpoint.backend, definition["VariantName"]
         region = backend.region_name
-        container = container_of(backend, definition["ModelName"])
-        folder = self._folder / f"{endpoint.endpoint_name}-{name}-{uuid.uuid4().hex[:8]}"
-        log = Log(self._aws, region, container.role, endpoint.endpoint_name, name)
+        hosts = "ModelName" not in definition
+        container = Container("none", "", {}, "", True) if hosts else container_of(backend, definition["ModelName"])
+        folder = self.folder / f"{endpoint.endpoint_name}-{name}-{uuid.uuid4().hex[:8]}"
+        log = Log(self.aws, region, container.role, endpoint.endpoint_name, name)
         return Variant(
             name,
-            ModelServer(container, folder, self._aws, region, log),
+            (inference_components.NoModel if hosts else ModelServer)(container, folder, self.aws, region, log),
             float(definition.get("InitialVariantWeight", 1.0)),
             definition.get("InitialInstanceCount"),
             definition.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_TIMEOUT_SECONDS),
@@ -423,6 +439,10 @@ class Endpoints:
     def delete(self, backend: SageMakerModelBackend, name: str) -> None:
         """DeleteEndpoint: gone from the API once its last request is answered and its processes have ended."""
         endpoint = find(backend, name)
+        if on_it := [each.name for each in inference_components.all_of(backend).values() if each.endpoint is endpoint]:
+            raise AWSValidationException(
+                f'Cannot delete endpoint "{endpoint.arn}" with inference components on it: {", ".join(on_it)}.'
+            )
         self._occupy(endpoint, "Deleting")
 
         def end() -> None:
@@ -443,12 +463,43 @@ class Endpoints:
                 raise Invalid(f"{parameter} is not rehearsed: endpoints here have one container and one model each")
         if len(body) > BODY_BYTES:
             raise Invalid(f"the body has {len(body)} bytes; InvokeEndpoint takes {BODY_BYTES} at most")
+        if params.get("InferenceComponentName"):
+            return self._invoke_component(endpoint, params, arrived)
         try:
             with endpoint.traffic.request(params.get("TargetVariant")) as (fleet, variant):
+                if isinstance(variant.server, inference_components.NoModel):
+                    raise Invalid(f"Endpoint {name} hosts inference components: set InferenceComponentName")
+                self._mirror(endpoint, fleet, variant, params)
                 answer = self._ask(endpoint, fleet, variant, params, arrived)
         except NothingServes as error:
             raise Invalid(f"Endpoint {name} of account {backend.account_id} not found: {error}") from None
         return answer, variant.name
+
+    def _invoke_component(self, endpoint: Endpoint, params: Mapping[str, Any], arrived: float) -> tuple[Answer, str]:
+        component = inference_components.all_of(endpoint.backend).get(params["InferenceComponentName"])
+        if component is None or component.endpoint is not endpoint:
+            raise Invalid(f"Inference Component {params['InferenceComponentName']} not found.")
+        try:
+            with component.traffic.request(None) as (fleet, variant):
+                component.count("Invocations")
+                component.count("InvocationsPerCopy", 1 / max(component.current, 1))
+                return self._ask(endpoint, fleet, variant, params, arrived), variant.name
+        except NothingServes:
+            component.count("NoCapacityInvocationFailures")
+            raise Invalid(
+                f"Inference Component {component.name} has no capacity to process this request. "
+                "ApplicationAutoScaling may be in-progress (if configured)."
+            ) from None
+
+    def _mirror(self, endpoint: Endpoint, fleet: Fleet, variant: Variant, params: Mapping[str, Any]) -> None:
+        """Send a share of the requests to the shadow variant, too; the share is the ratio of the two weights."""
+        for shadow in fleet.shadows.values():
+            if random.random() * variant.weight < shadow.weight:
+                _background(self._ask_shadow, endpoint, fleet, shadow, params)
+
+    def _ask_shadow(self, endpoint: Endpoint, fleet: Fleet, shadow: Variant, params: Mapping[str, Any]) -> None:
+        with endpoint.traffic.hold(fleet), suppress(ModelError):  # its errors are measured, and answer nobody
+            self._ask(endpoint, fleet, shadow, params, time.monotonic())
 
     def _ask(
         self, endpoint: Endpoint, fleet: Fleet, variant: Variant, params: Mapping[str, Any], arrived: float

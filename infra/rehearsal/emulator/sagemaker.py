@@ -5,6 +5,7 @@ moto that they rely on.
 """
 
 import functools
+import json
 import os
 import re
 import sys
@@ -30,9 +31,12 @@ from moto.sagemaker.models import (
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime import urls as runtime_urls
 
-from infra.rehearsal.emulator import cloudtrail, endpoints, events, feature_store, stored
+from infra.rehearsal.emulator import cloudtrail, endpoints, events, feature_store, jobs, stored
+from infra.rehearsal.emulator.asynchronous import Asynchronous
 from infra.rehearsal.emulator.capture import Captures
 from infra.rehearsal.emulator.feature_store import OfflineStore
+from infra.rehearsal.emulator.inference_components import ComponentOperations, Components
+from infra.rehearsal.emulator.job_calls import JobCalls
 from infra.rehearsal.emulator.serving import Aws
 
 Json = dict[str, Any]
@@ -80,6 +84,8 @@ class Live:
         self.captures = Captures(self._put)
         self.offline = OfflineStore(self._put)
         self.endpoints = endpoints.Endpoints(self._aws, self.captures, settings.work, settings.rollout_second)
+        self.asynchronous = Asynchronous(self._aws, self.endpoints)
+        jobs.install(self._aws, settings.work, settings.rollout_second)
         threading.Thread(target=self._flush_now_and_then, daemon=True).start()
 
     def _put(self, bucket: str, key: str, body: bytes, kms_key_id: str | None, role: str) -> None:
@@ -160,7 +166,8 @@ _reset_of_moto: Callable[[SageMakerModelBackend], None] = SageMakerModelBackend.
 
 
 def _reset(self: SageMakerModelBackend) -> None:
-    """A reset of moto ends the endpoints' processes, too."""
+    """A reset of moto ends the endpoints' processes and the jobs', too."""
+    jobs.stop_all(self)
     for endpoint in list(self.endpoints.values()):
         if isinstance(endpoint, endpoints.Endpoint):
             endpoint.traffic.settle(None)
@@ -193,8 +200,14 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
                 )
 
 
-class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
+class LiveSageMakerResponse(JobCalls, stored.KeepsFields, ComponentOperations, SageMakerResponse):
     """The sagemaker service: moto's operations, some of them mended, and those it lacks."""
+
+    def _components(self) -> Components:
+        return live().endpoints.components
+
+    def _backend(self) -> SageMakerModelBackend:
+        return self.sagemaker_backend
 
     def kept(self) -> dict[str, Json]:
         return vars(self.sagemaker_backend).setdefault("kept", {})  # type: ignore[no-any-return]  # vars() are untyped
@@ -418,7 +431,7 @@ class LiveSageMakerResponse(stored.KeepsFields, SageMakerResponse):
 
 
 class RuntimeResponse(BaseResponse):
-    """The sagemaker-runtime service. What it lacks, asynchronous invocation too, is an error and no canned answer."""
+    """The sagemaker-runtime service. What it lacks is an error and no canned answer."""
 
     use_raw_body = True
 
@@ -434,3 +447,13 @@ class RuntimeResponse(BaseResponse):
         if answer.custom_attributes:
             headers["X-Amzn-SageMaker-Custom-Attributes"] = answer.custom_attributes
         return 200, headers, answer.body
+
+    def invoke_endpoint_async(self) -> tuple[int, dict[str, str], bytes]:
+        backend = sagemaker_backends[self.current_account][self.region]
+        accepted = live().asynchronous.accept(backend, self.params)
+        headers = {
+            "Content-Type": "application/json",
+            "X-Amzn-SageMaker-OutputLocation": accepted.output,
+            "X-Amzn-SageMaker-FailureLocation": accepted.failure,
+        }
+        return 202, headers, json.dumps({"InferenceId": accepted.inference_id}).encode()

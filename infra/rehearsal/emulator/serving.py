@@ -314,6 +314,8 @@ class Fleet:
     capture: Mapping[str, Any]
     """The DataCaptureConfig; empty where nothing is captured."""
     variants: dict[str, Variant]
+    shadows: dict[str, Variant] = field(default_factory=dict)
+    """Variants that get copies of requests, and whose answers nobody sees."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     busy: int = 0
     """Requests under way; Traffic keeps count."""
@@ -328,7 +330,7 @@ class Fleet:
             except Exception as error:
                 failures[variant.name] = error
 
-        threads = [threading.Thread(target=start, args=(variant,)) for variant in self.variants.values()]
+        threads = [threading.Thread(target=start, args=(variant,)) for variant in self.everyone()]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -337,12 +339,16 @@ class Fleet:
             self.stop()
             raise LoadError("; ".join(f"production variant {name}: {error}" for name, error in failures.items()))
 
+    def everyone(self) -> list[Variant]:
+        """Production and shadow variants."""
+        return [*self.variants.values(), *self.shadows.values()]
+
     def stop(self) -> None:
-        for variant in self.variants.values():
+        for variant in self.everyone():
             variant.server.stop()
 
     def flush_logs(self) -> None:
-        for variant in self.variants.values():
+        for variant in self.everyone():
             variant.server.log.flush()
 
     def pick(self, target: str | None) -> Variant:
@@ -388,9 +394,22 @@ class Traffic:
         try:
             yield fleet, variant
         finally:
-            with self._changed:
-                fleet.busy -= 1
-                self._changed.notify_all()
+            self._leave(fleet)
+
+    @contextmanager
+    def hold(self, fleet: Fleet) -> Iterator[None]:
+        """Keep a fleet that is in use already in use a while longer: as long as the block."""
+        with self._changed:
+            fleet.busy += 1
+        try:
+            yield
+        finally:
+            self._leave(fleet)
+
+    def _leave(self, fleet: Fleet) -> None:
+        with self._changed:
+            fleet.busy -= 1
+            self._changed.notify_all()
 
     def shift(self, candidate: Fleet, share: float) -> None:
         """Send `share` percent of the requests to `candidate`."""
