@@ -20,6 +20,7 @@ from infra.rehearsal.emulator import (
     alarms,
     children,
     events,
+    jobs,
     lambdas,
     logs,
     metrics,
@@ -53,7 +54,13 @@ def main() -> None:
     default_user_config["stepfunctions"]["execute_state_machine"] = True
 
     instance = str(uuid.uuid4())
-    admin: dict[str, Any] = {"health": lambda _: {"instance": instance}, "fire": _fire, "flush": _flush}
+    admin: dict[str, Any] = {
+        "health": lambda _: {"instance": instance},
+        "fire": _fire,
+        "flush": _flush,
+        "interrupt": jobs.interrupt,
+        "disturb": jobs.disturb,
+    }
     application = Application(Trail(work / "calls.jsonl"), admin)
     server = make_server(process.HOST, options.port, application, threaded=True, request_handler=QuietHandler)
     endpoint = f"http://{process.HOST}:{server.server_port}"
