@@ -1,0 +1,718 @@
+"""A version's way through the registry: completed, signed, approved by a second person, verified, tidied."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jsonschema
+import pytest
+
+from functions import ledger
+from functions.ledger import Entry
+from functions.registry import approvals, card, retention, sign
+from functions.registry.card import IncompleteCard
+from functions.registry.complete import CannotComplete, complete
+from functions.registry.sign import CannotBeSigned
+from functions.registry.verify import Evidence, NotReleasable, same_person, verify
+from tests.emulated import ACCOUNT, REGION, User, new, until
+
+GATE = {"accuracy": 0.8, "auc": 0.88}
+IMAGE = f"683313688378.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+USE = {
+    "owner": "employment team",
+    "purpose": "Tell whether a person has work.",
+    "intended_uses": "Planning of advice centres, by area.",
+    "risk_rating": "Medium",
+    "risk_explanation": "Nobody is judged by it alone.",
+    "caveats": "Trained on Massachusetts: do not use it elsewhere.",
+}
+EVALUATION = {
+    "metrics": {"accuracy": 0.8432, "auc": 0.9017, "log_loss": 0.36, "rows_trained": 4000, "rows_held_out": 1000},
+    "groups": [
+        {"feature": "SEX", "value": "1", "label": "male", "rows": 480, "accuracy": 0.85, "selection_rate": 0.52},
+        {"feature": "SEX", "value": "2", "label": "female", "rows": 520, "accuracy": 0.83, "selection_rate": 0.39},
+        {"feature": "RAC1P", "value": "1", "label": "white", "rows": 800, "accuracy": 0.84, "selection_rate": 0.46},
+        {"feature": "RAC1P", "value": "2", "label": "black", "rows": 200, "accuracy": 0.84, "selection_rate": 0.44},
+    ],
+    "attributions": [
+        {"feature": "AGEP", "importance": 0.21, "deviation": 0.01},
+        {"feature": "SCHL", "importance": 0.07, "deviation": 0.005},
+    ],
+    "method": {"attributions": "Permutation importance, 5 repeats.", "groups": "On held-out rows."},
+}
+METADATA = {
+    "run": "run-1",
+    "dataset": "s3://lake/employment/training/people.csv",
+    "dataset_sha256": "d" * 64,
+    "code_revision": "27e4e3b",
+    "param_max_depth": "6",
+}
+CARD_SCHEMA: dict[str, Any] = {
+    "$defs": {
+        "long": {"type": "string", "maxLength": 2048},
+        "text": {"type": "string", "maxLength": 1024},
+        "texts": {"type": "array", "maxItems": 15, "items": {"$ref": "#/$defs/text"}},
+        "uses": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "purpose_of_model": {"$ref": "#/$defs/long"},
+                "intended_uses": {"$ref": "#/$defs/long"},
+                "factors_affecting_model_efficiency": {"$ref": "#/$defs/long"},
+                "risk_rating": {"enum": ["High", "Medium", "Low", "Unknown"]},
+                "explanations_for_risk_rating": {"$ref": "#/$defs/long"},
+            },
+        },
+        "pair": {"type": "object", "required": ["name", "value"], "additionalProperties": False},
+        "job": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "training_arn": {"$ref": "#/$defs/text"},
+                "training_datasets": {"$ref": "#/$defs/texts"},
+                "training_environment": {"properties": {"container_image": {"$ref": "#/$defs/texts"}}},
+                "user_provided_training_metrics": {
+                    "maxItems": 50,
+                    "items": {
+                        "additionalProperties": False,
+                        "properties": {"name": {"type": "string"}, "value": {"type": "number"}},
+                    },
+                },
+                "user_provided_hyper_parameters": {
+                    "maxItems": 100,
+                    "items": {
+                        "additionalProperties": False,
+                        "properties": {
+                            "name": {"type": "string"},
+                            "value": {"type": "string", "minLength": 1, "maxLength": 255},
+                        },
+                    },
+                },
+            },
+        },
+        "number": {
+            "additionalProperties": False,
+            "required": ["name", "type", "value"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1},
+                "type": {"const": "number"},
+                "value": {"type": "number"},
+            },
+        },
+        "bars": {
+            "additionalProperties": False,
+            "required": ["name", "type", "value"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1},
+                "type": {"const": "bar_chart"},
+                "value": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+                "x_axis_name": {"type": "array", "items": {"type": "string"}},
+                "y_axis_name": {"type": "string"},
+            },
+        },
+        "detail": {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": 63},
+                "evaluation_observation": {"type": "string", "maxLength": 2096},
+                "datasets": {"type": "array", "maxItems": 10, "items": {"$ref": "#/$defs/text"}},
+                "metric_groups": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["name", "metric_data"],
+                        "properties": {
+                            "name": {"type": "string", "minLength": 1, "maxLength": 63},
+                            "metric_data": {
+                                "type": "array",
+                                "items": {"anyOf": [{"$ref": "#/$defs/number"}, {"$ref": "#/$defs/bars"}]},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "model_overview": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"model_creator": {"$ref": "#/$defs/text"}, "model_artifact": {"$ref": "#/$defs/texts"}},
+        },
+        "intended_uses": {"$ref": "#/$defs/uses"},
+        "business_details": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"business_stakeholders": {"$ref": "#/$defs/long"}},
+        },
+        "training_details": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"training_job_details": {"$ref": "#/$defs/job"}},
+        },
+        "evaluation_details": {"type": "array", "items": {"$ref": "#/$defs/detail"}},
+        "additional_information": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "ethical_considerations": {"$ref": "#/$defs/long"},
+                "caveats_and_recommendations": {"$ref": "#/$defs/long"},
+                "custom_details": {"type": "object", "additionalProperties": {"$ref": "#/$defs/text"}},
+            },
+        },
+    },
+}
+"""What SageMaker's schema of a model package's card says of the parts that ours has."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A group, a key and two buckets on the emulator, with people who have names."""
+
+    user: User
+    group: str
+    lake: str
+    ledger: str
+    key_arn: str
+    role: str
+
+    def as_(self, session: str, service: str = "sagemaker", role: str | None = None) -> Any:
+        """A client of someone in a session of their name."""
+        got = self.user.sts.assume_role(RoleArn=role or self.role, RoleSessionName=session)["Credentials"]
+        return self.user.client(service, got["AccessKeyId"], got["SecretAccessKey"])
+
+    def arn_of(self, session: str) -> str:
+        return f"arn:aws:sts::{ACCOUNT}:assumed-role/{self.role.rpartition('/')[2]}/{session}"
+
+    def register(self, **metadata: str) -> str:
+        """A version as the pipeline registers it, with its files beside it; its ARN."""
+        folder = f"s3://{self.lake}/employment/models/{new('run')}"
+        self.put(f"{folder}/model.tar.gz", b"the model")
+        self.put(f"{folder}/baseline.json", b'{"AGEP": {}}')
+        self.put(f"{folder}/evaluation.json", json.dumps(EVALUATION).encode())
+        arn: str = self.user.sagemaker.create_model_package(
+            ModelPackageGroupName=self.group,
+            InferenceSpecification={
+                "Containers": [{"Image": IMAGE, "ModelDataUrl": f"{folder}/model.tar.gz"}],
+                "SupportedContentTypes": ["text/csv"],
+                "SupportedResponseMIMETypes": ["text/csv"],
+            },
+            ModelApprovalStatus="PendingManualApproval",
+            DriftCheckBaselines={
+                "ModelDataQuality": {
+                    "Statistics": {"ContentType": "application/json", "S3Uri": f"{folder}/baseline.json"}
+                }
+            },
+            CustomerMetadataProperties={**METADATA, "author": self.arn_of("ann"), **metadata},
+        )["ModelPackageArn"]
+        return arn
+
+    def put(self, uri: str, body: bytes) -> None:
+        bucket, key = sign.location(uri)
+        self.user.s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+    def beside(self, arn: str, name: str) -> str:
+        return sign.beside(self.described(arn), name)
+
+    def described(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.user.sagemaker.describe_model_package(ModelPackageName=arn)
+        return found
+
+    def complete(self, arn: str, **event: Any) -> dict[str, str]:
+        return complete(
+            {"model_package_arn": arn, "release_notes": "First version (trees, depth 6).", **event},
+            sagemaker=self.user.sagemaker,
+            s3=self.user.s3,
+            kms=self.user.kms,
+            ecr=self.user.ecr,
+            key_arn=self.key_arn,
+            use=USE,
+        )
+
+    def decide(self, detail: dict[str, Any]) -> dict[str, str]:
+        return approvals.decide(
+            detail,
+            sagemaker=self.as_("approvals", role=f"arn:aws:iam::{ACCOUNT}:role/approvals"),
+            s3=self.user.s3,
+            states=self.user.stepfunctions,
+            myself=f"arn:aws:sts::{ACCOUNT}:assumed-role/approvals/approvals",
+            ledger_bucket=self.ledger,
+            endpoint=self.group,
+            release=None,
+        )
+
+    def approve(self, arn: str, who: str = "ben") -> dict[str, Any]:
+        """Someone approves, and the event comes; returns it."""
+        self.as_(who).update_model_package(
+            ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription="looks good"
+        )
+        detail = approval_of(arn, self.arn_of(who))
+        self.decide(detail)
+        return detail
+
+    def verify(self, arn: str) -> Evidence:
+        return verify(
+            arn,
+            sagemaker=self.user.sagemaker,
+            s3=self.user.s3,
+            kms=self.user.kms,
+            ecr=self.user.ecr,
+            key_arn=self.key_arn,
+            gate=GATE,
+            ledger_bucket=self.ledger,
+        )
+
+    def entries(self) -> list[Entry]:
+        return ledger.entries(self.user.s3, self.ledger, self.group)
+
+
+def approval_of(arn: str, by: str, status: str = "Approved") -> dict[str, Any]:
+    """What CloudTrail tells of a decision made now."""
+    return {
+        "eventName": "UpdateModelPackage",
+        "eventID": new("event"),
+        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "userIdentity": {"type": "AssumedRole", "arn": by},
+        "requestParameters": {"modelPackageArn": arn, "modelApprovalStatus": status},
+    }
+
+
+@pytest.fixture(scope="module")
+def registry(user: User) -> Registry:
+    group, lake, kept = new("employment"), new("lake"), new("ledger")
+    user.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    user.s3.create_bucket(Bucket=lake)
+    user.s3.create_bucket(Bucket=kept, ObjectLockEnabledForBucket=True)
+    key = user.kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    return Registry(user, group, lake, kept, key, user.role)
+
+
+@pytest.fixture
+def version(registry: Registry) -> str:
+    """A complete version that nobody has decided on yet."""
+    arn = registry.register()
+    registry.complete(arn)
+    return arn
+
+
+@pytest.fixture
+def approved(registry: Registry, version: str) -> str:
+    registry.approve(version)
+    return version
+
+
+class TestComplete:
+    def test_fills_the_card_from_the_run(self, registry: Registry, version: str) -> None:
+        told = registry.described(version)["ModelCard"]
+        content = json.loads(told["ModelCardContent"])
+
+        assert told["ModelCardStatus"] == "PendingReview"
+        job = content["training_details"]["training_job_details"]
+        assert job["training_datasets"] == [METADATA["dataset"]]
+        assert job["user_provided_hyper_parameters"] == [{"name": "max_depth", "value": "6"}]
+        assert {each["name"]: each["value"] for each in job["user_provided_training_metrics"]} == EVALUATION["metrics"]
+        assert content["intended_uses"]["risk_rating"] == "Medium"
+        assert content["additional_information"]["custom_details"]["release notes"] == "First version (trees, depth 6)."
+        assert content["additional_information"]["custom_details"]["code_revision"] == "27e4e3b"
+
+    def test_the_card_tells_of_groups_and_attributions(self, registry: Registry, version: str) -> None:
+        content = json.loads(registry.described(version)["ModelCard"]["ModelCardContent"])
+        by_name = {each["name"]: each for each in content["evaluation_details"]}
+
+        assert list(by_name) == ["Held-out rows", "Results by RAC1P", "Results by SEX", "Explanation"]
+        assert "0.75 is below the four-fifths rule" in by_name["Results by SEX"]["evaluation_observation"]
+        assert "0.96 is at or above" in by_name["Results by RAC1P"]["evaluation_observation"]
+        assert [each["name"] for each in by_name["Results by SEX"]["metric_groups"]] == ["male", "female"]
+        [bars] = by_name["Explanation"]["metric_groups"]
+        assert bars["metric_data"][0]["x_axis_name"] == ["AGEP", "SCHL"]
+        assert bars["metric_data"][0]["value"] == [0.21, 0.07]
+
+    def test_the_card_keeps_to_sagemakers_schema(self, registry: Registry, version: str) -> None:
+        content = json.loads(registry.described(version)["ModelCard"]["ModelCardContent"])
+
+        jsonschema.Draft202012Validator(CARD_SCHEMA).validate(content)
+
+    def test_the_card_can_be_read_next_to_the_model(self, registry: Registry, version: str) -> None:
+        text = sign.read(registry.user.s3, registry.beside(version, "card.md")).decode()
+
+        assert text.startswith(f"# {registry.group}, version {version.rpartition('/')[2]}\n")
+        assert "| female | 520 | 0.83 | 0.39 |" in text
+        assert "| AGEP | 0.21 | 0.01 |" in text
+        assert json.loads(sign.read(registry.user.s3, registry.beside(version, "card.json")))
+
+    @pytest.mark.parametrize("part", ["metrics", "groups", "attributions", "method"])
+    def test_a_card_that_lacks_a_part_is_refused(self, registry: Registry, part: str) -> None:
+        arn = registry.register()
+        registry.put(registry.beside(arn, "evaluation.json"), json.dumps({**EVALUATION, part: {}}).encode())
+
+        with pytest.raises(IncompleteCard, match=f"evaluation.json: {part}"):
+            registry.complete(arn)
+
+    def test_says_all_that_is_missing_at_once(self) -> None:
+        with pytest.raises(IncompleteCard) as refused:
+            card.content({"CustomerMetadataProperties": {}}, EVALUATION, {**USE, "purpose": ""}, " ")
+
+        for words in ("YAML: purpose", "metadata: dataset_sha256", "hyperparameters", "release notes"):
+            assert words in str(refused.value)
+
+    def test_metadata_take_what_sagemaker_takes(self, registry: Registry) -> None:
+        arn = registry.register()
+        registry.complete(arn, release_notes="Deeper trees; see #12 (it's better).\nMuch.", hyperparameters={"l2": 0.1})
+        metadata = registry.described(arn)["CustomerMetadataProperties"]
+
+        assert metadata["release_notes"] == "Deeper trees  see  12  it s better . Much."
+        assert metadata["param_l2"] == "0.1"
+        assert (metadata["accuracy"], metadata["rows_trained"]) == ("0.8432", "4000")
+        assert metadata["image_digest"].startswith("sha256:")
+
+    def test_does_not_change_what_was_registered(self, registry: Registry) -> None:
+        arn = registry.register()
+
+        with pytest.raises(CannotComplete, match=r"author is .*ann.* and .*eve.* now"):
+            registry.complete(arn, author=registry.arn_of("eve"))
+
+    def test_more_properties_than_sagemaker_takes_are_refused(self, registry: Registry) -> None:
+        arn = registry.register()
+
+        with pytest.raises(CannotComplete, match="more than SageMaker's 50"):
+            registry.complete(arn, hyperparameters={f"p{number}": "1" for number in range(40)})
+
+    def test_brings_files_of_other_steps_to_the_model(self, registry: Registry) -> None:
+        arn = registry.register()
+        uri = f"s3://{registry.lake}/employment/pipelines/x/evaluation.json"
+        better = {**EVALUATION, "metrics": {**EVALUATION["metrics"], "auc": 0.95}}
+        registry.put(uri, json.dumps(better).encode())
+        registry.complete(arn, evaluation=uri)
+
+        assert json.loads(sign.read(registry.user.s3, registry.beside(arn, "evaluation.json"))) == better
+        assert registry.described(arn)["CustomerMetadataProperties"]["auc"] == "0.95"
+
+    def test_does_nothing_to_what_was_decided(self, registry: Registry, approved: str) -> None:
+        before = registry.described(approved)
+        registry.complete(approved)
+
+        assert registry.described(approved)["LastModifiedTime"] == before["LastModifiedTime"]
+
+    def test_a_version_approved_before_it_was_complete_starts_over(self, registry: Registry) -> None:
+        arn = registry.register()
+        registry.user.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+
+        with pytest.raises(CannotComplete, match="set it to PendingManualApproval"):
+            registry.complete(arn)
+
+    def test_without_its_origin_it_cannot_be_signed(self, registry: Registry) -> None:
+        package = registry.described(registry.register())
+        del package["CustomerMetadataProperties"]["dataset_sha256"]
+
+        with pytest.raises(CannotBeSigned, match="dataset_sha256 is missing"):
+            sign.observe(package, s3=registry.user.s3, ecr=registry.user.ecr)
+
+    def test_an_image_of_ones_own_is_signed_by_its_digest(self, registry: Registry) -> None:
+        ecr, name = registry.user.ecr, new("model")
+        ecr.create_repository(repositoryName=name)
+        manifest = {"schemaVersion": 2, "mediaType": sign.MANIFESTS[0]}
+        image = ecr.put_image(repositoryName=name, imageTag="1", imageManifest=json.dumps(manifest))
+        found = sign.image_digest(ecr, f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}:1")
+
+        assert found == image["image"]["imageId"]["imageDigest"]
+        assert sign.image_digest(ecr, f"{name}@sha256:abc") == "sha256:abc"
+        with pytest.raises(CannotBeSigned, match="does not exist"):
+            sign.image_digest(ecr, f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}:2")
+        with pytest.raises(CannotBeSigned, match="not of ECR"):
+            sign.image_digest(ecr, "docker.io/library/python:3")
+
+
+class TestVerify:
+    def test_what_another_person_approved_may_go_live(self, registry: Registry, approved: str) -> None:
+        evidence = registry.verify(approved)
+
+        assert (evidence.author, evidence.approved_by) == (registry.arn_of("ann"), registry.arn_of("ben"))
+        assert evidence.metrics == EVALUATION["metrics"]
+        assert evidence.statement["model_sha256"] == hashlib.sha256(b"the model").hexdigest()
+        assert evidence.statement["dataset_sha256"] == METADATA["dataset_sha256"]
+        assert json.loads(json.dumps(evidence.to_dict())) == evidence.to_dict()
+
+    def test_the_author_cannot_approve(self, registry: Registry, version: str) -> None:
+        registry.approve(version, who="ann")
+
+        with pytest.raises(NotReleasable, match="someone else has to approve"):
+            registry.verify(version)
+
+    def test_until_someone_approves_it_may_not(self, registry: Registry, version: str) -> None:
+        with pytest.raises(NotReleasable, match="is PendingManualApproval"):
+            registry.verify(version)
+
+    def test_an_approval_that_nobody_vouches_for_does_not_count(self, registry: Registry, version: str) -> None:
+        registry.user.sagemaker.update_model_package(ModelPackageArn=version, ModelApprovalStatus="Approved")
+
+        with pytest.raises(NotReleasable, match="nobody knows who approved"):
+            registry.verify(version)
+
+    def test_unsigned_may_not(self, registry: Registry) -> None:
+        arn = registry.register()
+        registry.approve(arn)
+
+        with pytest.raises(NotReleasable, match="not signed"):
+            registry.verify(arn)
+
+    @pytest.mark.parametrize(
+        ("name", "body"),
+        [
+            ("model.tar.gz", b"another model"),
+            ("baseline.json", b"{}"),
+            ("evaluation.json", json.dumps({**EVALUATION, "metrics": {"accuracy": 1.0, "auc": 1.0}}).encode()),
+        ],
+    )
+    def test_an_altered_file_is_found(self, registry: Registry, approved: str, name: str, body: bytes) -> None:
+        registry.put(registry.beside(approved, name), body)
+
+        with pytest.raises(NotReleasable, match=f"{name.split('.')[0]}_sha256 is .* was signed"):
+            registry.verify(approved)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"CustomerMetadataProperties": {"code_revision": "fffffff"}},
+            {"CustomerMetadataProperties": {"auc": "0.99"}},
+            {"CustomerMetadataProperties": {"author": "nobody"}},
+            {
+                "InferenceSpecification": {
+                    "Containers": [{"Image": IMAGE.replace("1.2-1", "1.0-1"), "ModelDataUrl": "{model}"}],
+                    "SupportedContentTypes": ["text/csv"],
+                    "SupportedResponseMIMETypes": ["text/csv"],
+                }
+            },
+        ],
+        ids=["code", "metric", "author", "image"],
+    )
+    def test_an_altered_package_is_found(self, registry: Registry, version: str, change: dict[str, Any]) -> None:
+        model = registry.beside(version, "model.tar.gz")
+        changed = json.loads(json.dumps(change).replace("{model}", model))
+        registry.user.sagemaker.update_model_package(ModelPackageArn=version, **changed)
+        registry.approve(version)  # whoever approves sees the altered one, and the signature still tells
+
+        with pytest.raises(NotReleasable, match="not what was signed"):
+            registry.verify(version)
+
+    def test_an_altered_statement_is_found(self, registry: Registry, version: str) -> None:
+        uri = registry.beside(version, "signature.json")
+        document = json.loads(sign.read(registry.user.s3, uri))
+        document["statement"]["author"] = registry.arn_of("zoe")
+        registry.put(uri, json.dumps(document).encode())
+        registry.approve(version, who="ann")
+
+        with pytest.raises(NotReleasable, match="altered after it was signed"):
+            registry.verify(version)
+
+    def test_another_key_does_not_count(self, registry: Registry) -> None:
+        other = registry.user.kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        arn = registry.register()
+        replace(registry, key_arn=other).complete(arn)
+        registry.approve(arn)
+
+        with pytest.raises(NotReleasable, match="not with the registry's key"):
+            registry.verify(arn)
+        uri = registry.beside(arn, "signature.json")
+        document = json.loads(sign.read(registry.user.s3, uri))
+        registry.put(uri, json.dumps({**document, "key_arn": registry.key_arn}).encode())
+        with pytest.raises(NotReleasable, match="does not fit"):
+            registry.verify(arn)
+
+    def test_a_poor_model_may_not_whoever_approved_it(self, registry: Registry) -> None:
+        arn = registry.register()
+        poor = {**EVALUATION, "metrics": {"accuracy": 0.9, "log_loss": 0.7}}
+        registry.put(registry.beside(arn, "evaluation.json"), json.dumps(poor).encode())
+        registry.complete(arn)
+        registry.approve(arn)
+
+        with pytest.raises(NotReleasable, match="auc was not measured"):
+            registry.verify(arn)
+        with pytest.raises(NotReleasable, match=r"accuracy is 0.9000, less than 0.95"):
+            verify(
+                arn,
+                **{name: getattr(registry.user, name) for name in ("sagemaker", "s3", "kms", "ecr")},
+                key_arn=registry.key_arn,
+                gate={"accuracy": 0.95},
+                ledger_bucket=registry.ledger,
+            )
+
+    def test_a_change_after_the_approval_takes_it_away(self, registry: Registry, approved: str) -> None:
+        registry.as_("eve").update_model_package(ModelPackageArn=approved, ApprovalDescription="looks very good")
+
+        with pytest.raises(NotReleasable, match=r"/eve changed it at .* after .*/ben approved it"):
+            registry.verify(approved)
+        registry.approve(approved, who="cat")
+        assert registry.verify(approved).approved_by == registry.arn_of("cat")
+
+    def test_what_is_not_registered_may_not(self, registry: Registry, version: str) -> None:
+        with pytest.raises(NotReleasable, match="not in the registry"):
+            registry.verify(f"{version}99")
+
+    @pytest.mark.parametrize(
+        ("one", "other", "same"),
+        [
+            ("arn:aws:sts::1:assumed-role/dev/ann", "arn:aws:sts::1:assumed-role/dev/ben", False),
+            ("arn:aws:sts::1:assumed-role/dev/ann@x.org", "arn:aws:sts::1:assumed-role/approver/ann@x.org", True),
+            ("arn:aws:iam::1:user/team/ann", "arn:aws:sts::1:assumed-role/approver/ann", True),
+            ("arn:aws:iam::1:root", "arn:aws:iam::1:root", True),
+            ("arn:aws:iam::1:root", "arn:aws:iam::2:root", False),
+        ],
+    )
+    def test_a_person_is_one_in_every_role(self, one: str, other: str, same: bool) -> None:
+        assert same_person(one, other) is same
+
+
+class TestApprovals:
+    def test_an_approval_is_kept_with_its_evidence(self, registry: Registry, version: str) -> None:
+        detail = registry.approve(version)
+        [entry] = [each for each in registry.entries() if each.package_arn == version]
+
+        assert (entry.kind, entry.by, entry.id) == ("approved", registry.arn_of("ben"), detail["eventID"])
+        assert entry.evidence["user_identity"] == detail["userIdentity"]
+        assert entry.evidence["description"] == "looks good"
+        assert registry.described(version)["ModelCard"]["ModelCardStatus"] == "Approved"
+
+    def test_an_event_that_comes_twice_counts_once(self, registry: Registry, version: str) -> None:
+        detail = registry.approve(version)
+        assert registry.decide(detail) == {"approved": version, "release": "not started: no state machine is named"}
+
+        assert len([each for each in registry.entries() if each.package_arn == version]) == 1
+        assert registry.verify(version)
+
+    def test_an_event_that_comes_late_does_not_count(self, registry: Registry, version: str) -> None:
+        by = registry.arn_of("ben")
+        registry.as_("ben").update_model_package(ModelPackageArn=version, ModelApprovalStatus="Approved")
+        late = approval_of(version, by)
+        registry.as_("ben").update_model_package(ModelPackageArn=version, ModelApprovalStatus="Rejected")
+
+        assert registry.decide(late) == {"ignored": "the version is Rejected by now"}
+        assert registry.decide(approval_of(version, by, "Rejected")) == {"rejected": version}
+        assert registry.described(version)["ModelCard"]["ModelCardStatus"] == "Draft"
+        assert not [each for each in registry.entries() if each.package_arn == version]
+
+    def test_an_approval_of_what_someone_changed_since_does_not_count(self, registry: Registry, version: str) -> None:
+        registry.as_("ben").update_model_package(ModelPackageArn=version, ModelApprovalStatus="Approved")
+        registry.as_("eve").update_model_package(ModelPackageArn=version, CustomerMetadataProperties={"auc": "0.99"})
+
+        assert "eve changed the version" in registry.decide(approval_of(version, registry.arn_of("ben")))["ignored"]
+
+    def test_other_calls_are_ignored(self, registry: Registry, version: str) -> None:
+        detail = approval_of(version, registry.arn_of("ben"))
+
+        for other in (
+            {**detail, "eventName": "UpdateEndpoint"},
+            {**detail, "requestParameters": {"modelPackageArn": version}},
+            {**detail, "errorCode": "AccessDenied"},
+        ):
+            assert registry.decide(other) == {"ignored": "it is no decision on a version"}
+
+    def test_the_emulator_tells_who_approved(self, registry: Registry, version: str) -> None:
+        url, arn = registry.user.queue()
+        rule = new("rule")
+        pattern = {
+            "detail-type": ["AWS API Call via CloudTrail"],
+            "detail": {"eventName": ["UpdateModelPackage"], "requestParameters": {"modelApprovalStatus": ["Approved"]}},
+        }
+        registry.user.events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+        registry.user.events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": arn}])
+        registry.user.iam.create_user(UserName="dan")
+        key = registry.user.iam.create_access_key(UserName="dan")["AccessKey"]
+        dan = registry.user.client("sagemaker", key["AccessKeyId"], key["SecretAccessKey"])
+        dan.update_model_package(
+            ModelPackageArn=version, ModelApprovalStatus="Approved", CustomerMetadataProperties={"Reviewed.By": "dan"}
+        )
+        event = json.loads(registry.user.message(url)["Body"])
+        registry.user.events.remove_targets(Rule=rule, Ids=["queue"])
+        registry.user.events.delete_rule(Name=rule)
+
+        detail = event["detail"]
+        assert (event["source"], detail["eventSource"]) == ("aws.sagemaker", "sagemaker.amazonaws.com")
+        assert detail["userIdentity"]["arn"] == f"arn:aws:iam::{ACCOUNT}:user/dan"
+        assert detail["userIdentity"]["type"] == "IAMUser"
+        assert detail["requestParameters"]["modelPackageArn"] == version
+        assert detail["requestParameters"]["customerMetadataProperties"] == {"Reviewed.By": "dan"}
+        assert detail["readOnly"] is False and detail["eventID"]
+        described = registry.described(version)
+        assert described["LastModifiedBy"]["IamIdentity"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/dan"
+        assert described["CreatedBy"]["IamIdentity"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+class TestRetention:
+    @pytest.fixture
+    def tidy(self, registry: Registry) -> Iterator[Callable[..., dict[str, Any]]]:
+        """`tidy(days=…)`: what goes of a group, a hundred days from now."""
+
+        def tidy(*, dry_run: bool = False, days: int = 90, later: int = 100) -> dict[str, Any]:
+            return retention.tidy(
+                registry.group,
+                days=days,
+                by="arn:aws:lambda:::function/retention",
+                dry_run=dry_run,
+                sagemaker=registry.user.sagemaker,
+                s3=registry.user.s3,
+                ledger_bucket=registry.ledger,
+                endpoint=registry.group,
+                now=datetime.now(UTC) + timedelta(days=later),
+            )
+
+        yield tidy
+
+    def test_only_what_nobody_wanted_goes(self, registry: Registry, tidy: Callable[..., dict[str, Any]]) -> None:
+        waiting, rejected, was_live, approved = (registry.register() for _ in range(4))
+        sagemaker = registry.user.sagemaker
+        sagemaker.update_model_package(ModelPackageArn=rejected, ModelApprovalStatus="Rejected")
+        sagemaker.update_model_package(ModelPackageArn=approved, ModelApprovalStatus="Approved")
+        for kind in ("live", "retired"):
+            entry = Entry(
+                kind=kind,  # type: ignore[arg-type]  # a loop's variable is a str
+                endpoint=registry.group,
+                package_arn=was_live,
+                at=ledger.now(),
+                by="release",
+                id=new(kind),
+            )
+            ledger.append(registry.user.s3, registry.ledger, entry)
+        before = tidy(later=10)
+        planned = tidy(dry_run=True)
+
+        assert {waiting, rejected, was_live, approved} <= before["kept"].keys() and not before["removed"]
+        assert {waiting, rejected} <= set(planned["removed"])
+        assert (planned["kept"][was_live], planned["kept"][approved]) == ("it was live", "it is approved")
+        assert registry.described(waiting)
+        assert tidy()["removed"] == planned["removed"]
+        assert tidy()["removed"] == []
+        with pytest.raises(registry.user.sagemaker.exceptions.ClientError, match="not found"):
+            registry.described(waiting)
+        removed = [each for each in registry.entries() if each.kind == "removed"]
+        assert {each.package_arn for each in removed} == set(planned["removed"])
+        assert all(each.evidence["metadata"]["dataset_sha256"] for each in removed)
+
+    def test_what_is_live_stays_whatever_the_ledger_says(
+        self, registry: Registry, tidy: Callable[..., dict[str, Any]]
+    ) -> None:
+        arn, sagemaker, name = registry.register(), registry.user.sagemaker, new("model")
+        sagemaker.create_model(
+            ModelName=name, ExecutionRoleArn=registry.role, PrimaryContainer={"ModelPackageName": arn}
+        )
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {"VariantName": "live", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+            ],
+        )
+        sagemaker.create_endpoint(EndpointName=registry.group, EndpointConfigName=name)
+        try:
+            assert tidy(dry_run=True)["kept"][arn] == "it is live"
+        finally:
+            until(
+                lambda: sagemaker.describe_endpoint(EndpointName=registry.group)["EndpointStatus"] != "Creating",
+                "the endpoint is made",
+            )
+            sagemaker.delete_endpoint(EndpointName=registry.group)
