@@ -18,6 +18,7 @@ from werkzeug.serving import make_server
 
 from infra.rehearsal.emulator import (
     alarms,
+    autoscaling,
     children,
     events,
     jobs,
@@ -99,7 +100,7 @@ def _keep_time() -> None:
     while True:
         time.sleep(TICK_SECONDS)
         now = time.time()
-        for tick in (schedules.tick, metrics.tick, alarms.tick, lambdas.tick):
+        for tick in (schedules.tick, metrics.tick, alarms.tick, autoscaling.tick, lambdas.tick):
             try:
                 tick(now)
             except Exception:  # the next second has to come, whatever went wrong in this one

@@ -34,6 +34,7 @@ SET_BY_HAND_SECONDS: Final = 30.0
 """How long a state that was set with SetAlarmState stays, before the alarm is evaluated again."""
 
 _by_hand: dict[str, float] = {}
+_scalers: list[Callable[[str, str], None]] = []
 _set_state_in_moto = CloudWatchBackend.set_alarm_state
 _put_in_moto = CloudWatchBackend.put_metric_alarm
 
@@ -42,6 +43,19 @@ def install() -> None:
     """Make new alarms start without data, and SetAlarmState act."""
     CloudWatchBackend.put_metric_alarm = _put  # type: ignore[assignment, method-assign]  # that is what is replaced
     CloudWatchBackend.set_alarm_state = _set_by_hand  # type: ignore[assignment, method-assign]  # likewise
+
+
+def scale_with(act: Callable[[str, str], None]) -> None:
+    """Have `act(region, ARN)` do what a scaling policy says that is an alarm's action."""
+    _scalers[:] = [act]
+
+
+def _scale(region: str, policy_arn: str) -> None:
+    for act in _scalers:
+        try:
+            act(region, policy_arn)
+        except Exception as error:  # the alarm's other actions have to come
+            print(f"scaling policy {policy_arn}: {error}", flush=True)
 
 
 def tick(now: float) -> None:
@@ -203,6 +217,9 @@ def _change(alarm: Alarm, state: str, reason: str) -> None:
         "INSUFFICIENT_DATA": alarm.insufficient_data_actions,
     }[state]
     for action in actions or []:
+        if ":scalingPolicy:" in action:
+            _scale(alarm.region_name, action)
+            continue
         if ":lambda:" in action:
             message, principal = _for_function(alarm, told, moment), "lambda.alarms.cloudwatch.amazonaws.com"
         else:

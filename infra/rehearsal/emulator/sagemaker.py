@@ -31,7 +31,7 @@ from moto.sagemaker.models import (
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime import urls as runtime_urls
 
-from infra.rehearsal.emulator import cloudtrail, endpoints, events, feature_store, jobs, stored
+from infra.rehearsal.emulator import autoscaling, cloudtrail, endpoints, events, feature_store, jobs, stored
 from infra.rehearsal.emulator.asynchronous import Asynchronous
 from infra.rehearsal.emulator.capture import Captures
 from infra.rehearsal.emulator.feature_store import OfflineStore
@@ -126,6 +126,7 @@ def install(settings: LiveSettings) -> None:
     """Make SageMaker, its runtimes, and what stored.py has live in this process; before moto's server answers."""
     global _live
     _live = Live(settings)
+    autoscaling.install(_live.endpoints, settings.rollout_second)
     feature_store.RuntimeResponse.offline = _live.offline
     _route()
 
@@ -144,6 +145,7 @@ def _route() -> None:
     for path in runtime_urls.url_paths:
         runtime_urls.url_paths[path] = RuntimeResponse.dispatch
     FakeEndpointConfig.validate_instance_type = _validate_instance_type  # type: ignore[method-assign]  # replaced
+    SageMakerModelBackend.validate_production_variants = _validate_variants  # type: ignore[method-assign]  # likewise
     SageMakerModelBackend.reset = _reset  # type: ignore[method-assign, assignment]  # likewise
 
 
@@ -160,6 +162,16 @@ def _validate_instance_type(self: FakeEndpointConfig, instance_type: str) -> Non
             f"Value '{instance_type}' at 'productionVariants.instanceType' failed to satisfy constraint: "
             f"Member must satisfy enum value set: {sorted(allowed)}"
         )
+
+
+_validate_variants_of_moto: Callable[[SageMakerModelBackend, list[Json]], None] = (
+    SageMakerModelBackend.validate_production_variants
+)
+
+
+def _validate_variants(self: SageMakerModelBackend, variants: list[Json]) -> None:
+    """A variant for inference components names no model; moto fails on it."""
+    _validate_variants_of_moto(self, [variant for variant in variants if "ModelName" in variant])
 
 
 _reset_of_moto: Callable[[SageMakerModelBackend], None] = SageMakerModelBackend.reset

@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from botocore import xform_name
-from moto.applicationautoscaling import urls as autoscaling_urls
-from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from moto.budgets import urls as budgets_urls
 from moto.budgets.models import Budget, Notification
 from moto.budgets.responses import BudgetsResponse
@@ -378,34 +376,6 @@ def merged_tags(old: list[dict[str, str]], new: list[dict[str, str]]) -> list[di
     return [{"Key": key, "Value": value} for key, value in merged.items()]
 
 
-class AutoscalingResponse(ApplicationAutoScalingResponse):
-    """Application Auto Scaling whose targets carry tags. Nothing scales: instance counts here are numbers only."""
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        backend = self.applicationautoscaling_backend
-        if not any(target.arn == arn for targets in backend.targets.values() for target in targets.values()):
-            raise NotThere(f"no scalable target {arn}")
-        return vars(backend).setdefault("tags", {}).setdefault(arn, {})  # type: ignore[no-any-return]  # vars() are untyped
-
-    def register_scalable_target(self) -> str:
-        answer = super().register_scalable_target()
-        self._tags(json.loads(answer)["ScalableTargetARN"]).update(self._get_param("Tags") or {})
-        return answer
-
-    def list_tags_for_resource(self) -> str:
-        return json.dumps({"Tags": self._tags(self._get_param("ResourceARN"))})
-
-    def tag_resource(self) -> str:
-        self._tags(self._get_param("ResourceARN")).update(self._get_param("Tags"))
-        return "{}"
-
-    def untag_resource(self) -> str:
-        tags = self._tags(self._get_param("ResourceARN"))
-        for key in self._get_param("TagKeys"):
-            tags.pop(key, None)
-        return "{}"
-
-
 EKS_PATHS = (
     "clusters/(?P<name>[^/]+)/updates",
     "clusters/(?P<name>[^/]+)/node-groups/(?P<nodegroupName>[^/]+)/update-version",
@@ -427,4 +397,3 @@ def install() -> None:
     for path in EKS_PATHS:
         eks_urls.url_paths[f"{{0}}/{path}$"] = EksResponse.dispatch
     budgets_urls.url_paths["{0}/$"] = BudgetResponse.dispatch
-    autoscaling_urls.url_paths["{0}/$"] = AutoscalingResponse.dispatch
