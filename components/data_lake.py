@@ -38,8 +38,8 @@ class DataLake(pulumi.ComponentResource):
 
         lake = aws.s3.Bucket(f"{name}-data", force_destroy=not spec.protect, opts=kept)
         logs = aws.s3.Bucket(f"{name}-access-logs", force_destroy=not spec.protect, opts=kept)
-        _close(f"{name}-data", lake, child, *_only_with_key(lake, kms_key_arn))
-        logs_access = _close(
+        close_bucket(f"{name}-data", lake, child, *only_with_key(lake, kms_key_arn))
+        logs_access = close_bucket(
             f"{name}-access-logs",
             logs,
             child,
@@ -111,7 +111,7 @@ class DataLake(pulumi.ComponentResource):
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})
 
 
-def _close(
+def close_bucket(
     name: str, bucket: aws.s3.Bucket, opts: pulumi.ResourceOptions, *statements: Statement
 ) -> aws.s3.BucketPolicy:
     """No public access, no ACLs, no cleartext; versions are kept. `statements` join the bucket's policy."""
@@ -136,7 +136,7 @@ def _close(
     )
 
 
-def _only_with_key(bucket: aws.s3.Bucket, kms_key_arn: pulumi.Input[str]) -> list[Statement]:
+def only_with_key(bucket: aws.s3.Bucket, kms_key_arn: pulumi.Input[str]) -> list[Statement]:
     """Nobody stores an object under another key, or under none. One who names no key gets the bucket's."""
     upload = {
         "Effect": "Deny",

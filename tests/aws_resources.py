@@ -79,6 +79,11 @@ class World:
         self.aws.create("aws:s3/bucketPolicy:BucketPolicy", {"bucket": target, "policy": may}, "")
         return target
 
+    def locked_bucket(self) -> str:
+        """A new bucket with Object Lock."""
+        inputs = self.aws.check("aws:s3/bucket:Bucket", "locked", None, {"objectLockEnabled": True})
+        return self.aws.create("aws:s3/bucket:Bucket", inputs, f"locked-{self.number()}")[0]
+
     def client(self, service: str) -> Any:
         """The service as a user sees it."""
         return boto3.client(
@@ -358,6 +363,18 @@ CASES: Mapping[str, Case] = {
         "KeyMetadata.Description",
         "e",
     ),
+    "aws:kms/keyPolicy:KeyPolicy": Case(
+        lambda world: {
+            "keyId": world.make("aws:kms/key:Key")[1],
+            "policy": document("kms:*", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, Resource="*"),
+        },
+        lambda world: {"policy": document("kms:Sign", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, Resource="*")},
+        lambda world, id_: json.loads(world.client("kms").get_key_policy(KeyId=id_, PolicyName="default")["Policy"])[
+            "Statement"
+        ][0]["Action"],
+        ["kms:Sign"],
+        stays="a key always has a policy",
+    ),
     "aws:kms/alias:Alias": Case(
         lambda world: {"targetKeyId": world("aws:kms/key:Key")["keyId"]},
         lambda world: {"targetKeyId": world.make("aws:kms/key:Key")[1]},
@@ -458,6 +475,15 @@ CASES: Mapping[str, Case] = {
         "Status",
         "Suspended",
         stays="a bucket that had versions once can only stop to make new ones",
+    ),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Case(
+        lambda world: {
+            "bucket": world.locked_bucket(),
+            "rule": {"defaultRetention": {"mode": "GOVERNANCE", "years": 1}},
+        },
+        lambda world: {"rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 30}}},
+        "ObjectLockConfiguration.Rule.DefaultRetention.Days",
+        30,
     ),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": Case(
         _in_bucket(rule={"objectOwnership": "BucketOwnerEnforced"}),

@@ -262,7 +262,7 @@ class AwsProvider:
         row = _row(type_)
         values = self._values(row, inputs, {**_beside(outputs, inputs), "id": id_, "before": inputs, "response": {}})
         if type_ == BUCKET and inputs.get("forceDestroy"):
-            self._empty(id_)
+            self._empty(id_, locked=bool(inputs.get("objectLockEnabled")))
         refused = None
         for call, template in row.delete:
             for arguments in self._arguments(row, call, template, values):
@@ -408,18 +408,23 @@ class AwsProvider:
                 raise ProviderError(f"{id_} is still there {SETTLE_SECONDS:g} s after it was deleted")
             time.sleep(POLL_SECONDS)
 
-    def _empty(self, bucket: str) -> None:
-        """Delete every version of every object."""
+    def _empty(self, bucket: str, *, locked: bool) -> None:
+        """Delete every version of every object, as pulumi-aws does: those under governance, too."""
         s3 = self._client("s3")
+        bypass = {"BypassGovernanceRetention": True} if locked else {}
+        kept: list[str] = []
         try:
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
                 if objects:
-                    s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+                    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True}, **bypass)
+                    kept += [f"{each['Key']}: {each.get('Message', each['Code'])}" for each in answer.get("Errors", ())]
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise ProviderError(f"s3: bucket {bucket} could not be emptied: {error}") from error
+        if kept:
+            raise ProviderError(f"s3: bucket {bucket} could not be emptied: {'; '.join(kept[:3])}")
 
 
 def _row(type_: str) -> Type:

@@ -726,11 +726,23 @@ def _parameter_arn(values: Mapping[str, Any]) -> str:
     return f"arn:aws:ssm:{values['region']}:{values['account']}:parameter/{values['name'].removeprefix('/')}"
 
 
+def _open(values: Mapping[str, Any]) -> str:
+    """The policy of a key that nobody gave one."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{values['account']}:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 TYPES: Final[Mapping[str, Type]] = {
     # --- keys -------------------------------------------------------------------------------------------------------
     "aws:kms/key:Key": Type(
         service="kms",
         create="CreateKey",
+        rename={"customerMasterKeySpec": "KeySpec"},
         outputs={"keyId": "KeyMetadata.KeyId"},
         id="{keyId}",
         arn=_arn("kms", "key/{id}"),
@@ -761,6 +773,20 @@ TYPES: Final[Mapping[str, Type]] = {
         local=("deletionWindowInDays",),
         tags=KMS_TAGS,
         tags_at_creation="Tags",
+    ),
+    "aws:kms/keyPolicy:KeyPolicy": Type(
+        service="kms",
+        create="PutKeyPolicy",
+        arguments={"KeyId": "{keyId}", "PolicyName": "default", "Policy": "{policy}"},
+        id="{keyId}",
+        repeatable=True,
+        keys=("keyId",),
+        read=Read("GetKeyPolicy", {"KeyId": "{id}", "PolicyName": "default"}, "Policy"),
+        # A key always has a policy: what is left is the one that KMS gives to a new key.
+        delete=[
+            ("PutKeyPolicy", lambda values: {"KeyId": values["id"], "PolicyName": "default", "Policy": _open(values)})
+        ],
+        local=("bypassPolicyLockoutSafetyCheck",),
     ),
     "aws:kms/alias:Alias": Type(
         service="kms",
@@ -1120,6 +1146,22 @@ TYPES: Final[Mapping[str, Type]] = {
         delete=[("PutBucketLogging", {"Bucket": "{id}", "BucketLoggingStatus": {}})],
     ),
     "aws:s3/bucketPolicy:BucketPolicy": _bucket_part("Policy", {"Bucket": "{bucket}", "Policy": "{policy}"}),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _bucket_part(
+        "ObjectLockConfiguration",
+        {
+            "Bucket": "{bucket}",
+            "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": "{rule}"},
+        },
+        found="ObjectLockConfiguration.Rule",
+        verb="",
+        # A bucket with Object Lock keeps it; what goes is the rule for new objects.
+        delete=[
+            (
+                "PutObjectLockConfiguration",
+                {"Bucket": "{id}", "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}},
+            )
+        ],
+    ),
     # --- logs, metrics, events --------------------------------------------------------------------------------------
     "aws:cloudwatch/logGroup:LogGroup": Type(
         service="logs",
