@@ -31,12 +31,13 @@ from moto.sagemaker.models import (
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime import urls as runtime_urls
 
-from infra.rehearsal.emulator import autoscaling, cloudtrail, endpoints, events, feature_store, jobs, stored
+from infra.rehearsal.emulator import autoscaling, cloudtrail, endpoints, events, feature_store, jobs, pipelines, stored
 from infra.rehearsal.emulator.asynchronous import Asynchronous
 from infra.rehearsal.emulator.capture import Captures
 from infra.rehearsal.emulator.feature_store import OfflineStore
 from infra.rehearsal.emulator.inference_components import ComponentOperations, Components
 from infra.rehearsal.emulator.job_calls import JobCalls
+from infra.rehearsal.emulator.pipelines import PipelineCalls
 from infra.rehearsal.emulator.serving import Aws
 
 Json = dict[str, Any]
@@ -179,6 +180,7 @@ _reset_of_moto: Callable[[SageMakerModelBackend], None] = SageMakerModelBackend.
 
 def _reset(self: SageMakerModelBackend) -> None:
     """A reset of moto ends the endpoints' processes and the jobs', too."""
+    pipelines.stop_all(self)
     jobs.stop_all(self)
     for endpoint in list(self.endpoints.values()):
         if isinstance(endpoint, endpoints.Endpoint):
@@ -212,7 +214,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
                 )
 
 
-class LiveSageMakerResponse(JobCalls, stored.KeepsFields, ComponentOperations, SageMakerResponse):
+class LiveSageMakerResponse(JobCalls, PipelineCalls, stored.KeepsFields, ComponentOperations, SageMakerResponse):
     """The sagemaker service: moto's operations, some of them mended, and those it lacks."""
 
     def _components(self) -> Components:
