@@ -8,8 +8,9 @@ from components.dead_letters import DeadLetters
 from components.drift_monitor import DriftMonitor, DriftSpec
 from components.endpoint import Endpoint, EndpointSpec, Rollout
 from components.feature_store import FeatureStore, FeatureStoreSpec
+from components.gpu import GpuPool, GpuSharing
 from components.gpu_device_plugin import GpuDevicePlugin
-from components.gpu_node_group import GpuNodeGroup, GpuPool
+from components.gpu_node_group import GpuNodeGroup
 from components.keys import Key, KeySpec
 from components.model_registry import ModelRegistry, RegistrySpec
 from components.model_role import ModelRole
@@ -36,6 +37,7 @@ __all__ = [
     "GpuDevicePlugin",
     "GpuNodeGroup",
     "GpuPool",
+    "GpuSharing",
     "Key",
     "KeySpec",
     "ModelRegistry",

@@ -1,33 +1,74 @@
-"""GPU nodes for an EKS cluster."""
+"""GPU nodes for an EKS cluster, as a managed node group."""
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Annotated
 
 import pulumi
-from pydantic import AfterValidator, Field
+import pulumi_aws as aws
 
-from components.nodes import NodePool, Nodes
+from components.gpu import GPU, GPU_LABEL, POOL_LABEL, GpuPool
+from components.nodes import METADATA, OWNED_BY_THE_AUTOSCALER, disk, node_role, tagged
 
-GPU = "nvidia.com/gpu"
-"""The resource that pods ask for, and the taint they tolerate."""
-GPU_LABEL = "nvidia.com/gpu.present"
-POOL_LABEL = "slipway/pool"
+__all__ = ["GPU", "GPU_LABEL", "POOL_LABEL", "GpuNodeGroup", "GpuPool"]
 
-FAMILIES = "g4dn", "g5", "g6", "g6e", "g6f", "gr6", "g7", "g7e", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200"
-"""The instance families with NVIDIA GPUs and an x86 processor: what the AL2023_x86_64_NVIDIA image runs on."""
+CAPACITY_TYPES = {"spot": "SPOT", "capacity-block": "CAPACITY_BLOCK"}
 
 
-def _has_gpus(instance_type: str) -> str:
-    family, _, size = instance_type.partition(".")
-    if family not in FAMILIES or not size:
-        raise ValueError(
-            f"no x86 instance with NVIDIA GPUs: set for example g6.xlarge; the families are {', '.join(FAMILIES)}"
+class GpuNodeGroup(pulumi.ComponentResource):
+    """Nodes that run only pods asking for their GPUs, and are replaced when a GPU fails."""
+
+    node_group_name: pulumi.Output[str]
+    role_arn: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        spec: GpuPool,
+        *,
+        pool: str,
+        cluster_name: pulumi.Input[str],
+        subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
+        kms_key_arn: pulumi.Input[str],
+        kubernetes_version: str | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`pool` is what pods call it, in the label `slipway/pool`."""
+        super().__init__("slipway:index:GpuNodeGroup", name, opts=opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        role, attached = node_role(name, child)
+        template = aws.ec2.LaunchTemplate(
+            f"{name}-node",
+            block_device_mappings=[disk("/dev/xvda", spec.disk_gib, kms_key_arn)],
+            metadata_options=METADATA,
+            tag_specifications=tagged(name),
+            user_data=b64encode(USE_LOCAL_DISKS.encode()).decode(),
+            update_default_version=True,
+            opts=child,
         )
-    return instance_type
+        nodes = aws.eks.NodeGroup(
+            name,
+            cluster_name=cluster_name,
+            node_role_arn=role.arn,
+            subnet_ids=subnet_ids,
+            ami_type=spec.ami_type,
+            instance_types=spec.instance_types,
+            capacity_type=CAPACITY_TYPES.get(spec.capacity, "ON_DEMAND"),
+            scaling_config={
+                "min_size": spec.nodes_at_least,
+                "max_size": spec.nodes_limit,
+                "desired_size": spec.nodes_at_least,
+            },
+            update_config={"max_unavailable": 1},
+            node_repair_config={"enabled": True},
+            labels=spec.labels(pool),
+            taints=[{**taint, "effect": "NO_SCHEDULE"} for taint in spec.taints],
+            launch_template={"id": template.id, "version": template.latest_version.apply(str)},
+            opts=child.merge(pulumi.ResourceOptions(depends_on=attached, ignore_changes=OWNED_BY_THE_AUTOSCALER)),
+        )
+        self.node_group_name, self.role_arn = nodes.node_group_name, role.arn
+        self.register_outputs({"node_group_name": self.node_group_name, "role_arn": self.role_arn})
 
-
-GpuInstance = Annotated[str, AfterValidator(_has_gpus)]
 
 USE_LOCAL_DISKS = """\
 MIME-Version: 1.0
@@ -46,46 +87,3 @@ spec:
 --slipway--
 """
 """Containers and their images go to the instance's own NVMe disks where it has some: a root volume fills up."""
-
-
-class GpuPool(NodePool):
-    """Which GPU instances a team may use, and how many."""
-
-    instance_types: list[GpuInstance] = Field(min_length=1, max_length=20)
-    disk_gib: int = Field(default=200, ge=100, le=16384)
-    """The root volume. Images with CUDA take tens of GiB: below 100 nodes run out of disk."""
-
-
-class GpuNodeGroup(pulumi.ComponentResource):
-    """Nodes that run only pods tolerating `nvidia.com/gpu`, and are replaced when a GPU fails."""
-
-    node_group_name: pulumi.Output[str]
-    role_arn: pulumi.Output[str]
-
-    def __init__(
-        self,
-        name: str,
-        spec: GpuPool,
-        *,
-        pool: str,
-        cluster_name: pulumi.Input[str],
-        subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
-        kms_key_arn: pulumi.Input[str],
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """`pool` is what pods call it, in the label `slipway/pool`."""
-        super().__init__("slipway:index:GpuNodeGroup", name, opts=opts)
-        nodes = Nodes(
-            name,
-            spec,
-            ami_type="AL2023_x86_64_NVIDIA",
-            cluster_name=cluster_name,
-            subnet_ids=subnet_ids,
-            kms_key_arn=kms_key_arn,
-            labels={GPU_LABEL: "true", POOL_LABEL: pool},
-            taint=GPU,
-            user_data=b64encode(USE_LOCAL_DISKS.encode()).decode(),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.node_group_name, self.role_arn = nodes.node_group_name, nodes.role_arn
-        self.register_outputs({"node_group_name": self.node_group_name, "role_arn": self.role_arn})

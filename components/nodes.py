@@ -1,17 +1,21 @@
 """EKS nodes, of whatever kind: role, launch template, managed group."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from components.gpu import GROUP_LIMIT
 from components.iam import attach, default_tags, trust_instances
 from components.spec import Spec
 
 POLICIES = "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"
 """What a node itself needs; the network plugin has a role of its own."""
+METADATA = {"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1}
+"""Pods cannot borrow the node's identity: one hop does not reach them."""
+STARTED = "instance", "volume"
 
 
 class NodePool(Spec):
@@ -20,8 +24,7 @@ class NodePool(Spec):
     instance_types: list[str] = Field(min_length=1, max_length=20)
     """The first that can be had is used; EKS takes up to 20."""
     min_size: NonNegativeInt = 0
-    max_size: PositiveInt = Field(le=450)
-    """EKS allows 450 nodes in a group."""
+    max_size: PositiveInt = Field(le=GROUP_LIMIT)
     spot: bool = False
     """Spot is cheaper by far, and may be taken away with two minutes' notice."""
     disk_gib: int = Field(default=100, ge=20, le=16384)
@@ -47,41 +50,22 @@ class Nodes(pulumi.ComponentResource):
         name: str,
         pool: NodePool,
         *,
-        ami_type: Literal["AL2023_x86_64_STANDARD", "AL2023_x86_64_NVIDIA"],
+        ami_type: Literal["AL2023_x86_64_STANDARD"],
         cluster_name: pulumi.Input[str],
         subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
         kms_key_arn: pulumi.Input[str],
         labels: Mapping[str, str],
-        taint: str | None = None,
-        user_data: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`taint` is the key of a taint that keeps away pods which do not tolerate it."""
         super().__init__("slipway:index:Nodes", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
-        role = aws.iam.Role(f"{name}-node", assume_role_policy=trust_instances(), opts=child)
-        attached = attach(role, f"{name}-node", POLICIES, child)
+        role, attached = node_role(name, child)
         template = aws.ec2.LaunchTemplate(
             f"{name}-node",
-            block_device_mappings=[
-                {
-                    "device_name": "/dev/xvda",
-                    "ebs": {
-                        "volume_type": "gp3",
-                        "volume_size": pool.disk_gib,
-                        "encrypted": "true",
-                        "kms_key_id": kms_key_arn,
-                        "delete_on_termination": "true",
-                    },
-                }
-            ],
-            metadata_options={"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1},
-            # The provider's tags stop at the template: Auto Scaling would start instances and volumes without any.
-            tag_specifications=[
-                {"resource_type": kind, "tags": {**default_tags(), "Name": name}} for kind in ("instance", "volume")
-            ],
-            user_data=user_data,
+            block_device_mappings=[disk("/dev/xvda", pool.disk_gib, kms_key_arn)],
+            metadata_options=METADATA,
+            tag_specifications=tagged(name),
             update_default_version=True,
             opts=child,
         )
@@ -97,10 +81,40 @@ class Nodes(pulumi.ComponentResource):
             update_config={"max_unavailable": 1},
             node_repair_config={"enabled": True},
             labels=labels,
-            taints=[{"key": taint, "value": "true", "effect": "NO_SCHEDULE"}] if taint else [],
             launch_template={"id": template.id, "version": template.latest_version.apply(str)},
-            # Once the group exists, its autoscaler owns the desired size.
-            opts=child.merge(pulumi.ResourceOptions(depends_on=attached, ignore_changes=["scalingConfig.desiredSize"])),
+            opts=child.merge(pulumi.ResourceOptions(depends_on=attached, ignore_changes=OWNED_BY_THE_AUTOSCALER)),
         )
         self.node_group_name, self.role_arn = nodes.node_group_name, role.arn
         self.register_outputs({"node_group_name": self.node_group_name, "role_arn": self.role_arn})
+
+
+OWNED_BY_THE_AUTOSCALER = ["scalingConfig.desiredSize"]
+"""Once a group exists."""
+
+
+def node_role(name: str, opts: pulumi.ResourceOptions) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+    """The role of some nodes, and what has to be there before it works."""
+    role = aws.iam.Role(f"{name}-node", assume_role_policy=trust_instances(), opts=opts)
+    return role, attach(role, f"{name}-node", POLICIES, opts)
+
+
+def disk(device: str, gib: int, kms_key_arn: pulumi.Input[str]) -> dict[str, Any]:
+    """One volume of a launch template, encrypted with our key."""
+    return {
+        "device_name": device,
+        "ebs": {
+            "volume_type": "gp3",
+            "volume_size": gib,
+            "encrypted": "true",
+            "kms_key_id": kms_key_arn,
+            "delete_on_termination": "true",
+        },
+    }
+
+
+def tagged(name: str, *more: str) -> list[dict[str, Any]]:
+    """The tags of what a launch template starts.
+
+    The provider's tags stop at the template: Auto Scaling would start instances and volumes without any.
+    """
+    return [{"resource_type": kind, "tags": {**default_tags(), "Name": name}} for kind in (*STARTED, *more)]

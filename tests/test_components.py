@@ -362,7 +362,7 @@ class TestGpuNodeGroup:
         assert "strategy: RAID0" in user_data
 
     def test_can_be_bought_on_the_spot_market(self, made: PretendAws) -> None:
-        spot = up(lambda: self.group(GpuPool(instance_types=["g6.xlarge", "g5.xlarge"], max_size=1, spot=True)))
+        spot = up(lambda: self.group(GpuPool(instance_types=["g6.xlarge", "g5.xlarge"], max_size=1, capacity="spot")))
 
         assert made.only(aws.eks.NodeGroup)["capacityType"] == "ON_DEMAND"
         assert spot.only(aws.eks.NodeGroup)["capacityType"] == "SPOT"
@@ -720,8 +720,8 @@ def test_services_take_a_role_for_this_account_only(role: str, service: str) -> 
     "make, words",
     [
         (lambda: GpuPool(instance_types=["g6.xlarge"], max_sise=8), "max_sise"),
-        (lambda: GpuPool(instance_types=["g5g.xlarge"], max_size=1), "no x86 instance with NVIDIA GPUs"),
-        (lambda: GpuPool(instance_types=["g6"], max_size=1), "no x86 instance with NVIDIA GPUs"),
+        (lambda: GpuPool(instance_types=["inf2.xlarge"], max_size=1), "no instance with NVIDIA GPUs"),
+        (lambda: GpuPool(instance_types=["g6"], max_size=1), "unknown instance size: set one of g6.xlarge"),
         (lambda: NodePool(instance_types=["m7i.large"], min_size=3, max_size=2), "min_size 3 is above max_size 2"),
         (lambda: NetworkSpec(cidr="8.8.0.0/16", zones=["a", "b"]), "set a private network"),
         (lambda: NetworkSpec(cidr="10.0.0.0/16", zones=["a", "a"]), "each zone counts once"),
