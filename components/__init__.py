@@ -6,7 +6,8 @@ from components.cluster import Cluster, ClusterSpec
 from components.data_lake import DataLake, DataLakeSpec
 from components.dead_letters import DeadLetters
 from components.drift_monitor import DriftMonitor, DriftSpec
-from components.endpoint import Endpoint, EndpointSpec, Rollout
+from components.endpoint import Endpoint
+from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
 from components.feature_store import FeatureStore, FeatureStoreSpec
 from components.gpu import GpuPool, GpuSharing
 from components.gpu_device_plugin import GpuDevicePlugin
@@ -21,6 +22,7 @@ from components.team import TeamNamespace, TeamSpec
 __all__ = [
     "Alerts",
     "AlertsSpec",
+    "AsyncSpec",
     "Budget",
     "BudgetSpec",
     "Cluster",
@@ -46,8 +48,11 @@ __all__ = [
     "NetworkSpec",
     "NodePool",
     "Nodes",
+    "RealTimeSpec",
     "RegistrySpec",
     "Rollout",
+    "ScaleToZeroSpec",
+    "ServerlessSpec",
     "TeamNamespace",
     "TeamSpec",
 ]

@@ -1,100 +1,57 @@
-"""A SageMaker endpoint that scales with its traffic, and takes a bad change back on its own."""
+"""A SageMaker endpoint of any kind, which releases change and a bad change of which goes back on its own."""
 
-import hashlib
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from components.logs import RetentionDays
-from components.spec import Spec
+from components.alarms import Alarms
+from components.dashboard import Chart
+from components.endpoint_spec import (
+    STARTING_SECONDS,
+    AsyncSpec,
+    EndpointSpec,
+    Machines,
+    RealTimeSpec,
+    ScaleToZeroSpec,
+    ServerlessSpec,
+    machine_image,
+)
+from components.iam import default_tags, document, only_over_tls
+from components.runbook import Guide
+from functions.release import naming
 
-VARIANT = "live"
+VARIANT: Final = "live"
 """The one production variant. SageMaker and autoscaling know it by this name, so it never changes."""
-
-NAME_LIMIT = 63
-LONGEST_ROLLOUT_MINUTES = 60
-"""pulumi-aws waits an hour for an endpoint and then calls the deployment failed, though AWS goes on."""
-
-
-def _scalable(instance_type: str) -> str:
-    kind, _, rest = instance_type.partition(".")
-    if kind != "ml" or "." not in rest:
-        raise ValueError("no SageMaker instance type: set one such as ml.m5.large or ml.g5.xlarge")
-    if rest.startswith("t"):
-        raise ValueError("burstable instances cannot autoscale: set one such as ml.m5.large")
-    return instance_type
-
-
-MlInstance = Annotated[str, AfterValidator(_scalable)]
-
-
-class Rollout(Spec):
-    """How a new model version takes over from the one that serves."""
-
-    kind: Literal["canary", "linear", "all-at-once"] = "canary"
-    """First a share and then the rest; share after share; or all in one step."""
-    step_percent: int = Field(default=20, ge=1, le=50)
-    """The share of a canary (1 to 50 %) or of each linear step (10 to 50 %)."""
-    bake_minutes: int = Field(default=5, ge=0, le=60)
-    """How long alarms are watched after each step before the next one."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Rollout":
-        if self.kind == "linear" and self.step_percent < 10:
-            raise ValueError(f"a linear step is 10 to 50 % of the traffic: set step_percent, now {self.step_percent}")
-        if self.minutes > LONGEST_ROLLOUT_MINUTES // 2:
-            raise ValueError(
-                f"this rollout takes {self.minutes} minutes and a deployment waits {LONGEST_ROLLOUT_MINUTES} for twice"
-                " that, the way back included: set fewer bake_minutes or a larger step_percent"
-            )
-        return self
-
-    @property
-    def minutes(self) -> int:
-        """How long it takes when nothing goes wrong, instances' own starting time left out."""
-        steps = {"canary": 2, "linear": -(-100 // self.step_percent), "all-at-once": 1}
-        return steps[self.kind] * self.bake_minutes
-
-
-class EndpointSpec(Spec):
-    """What an endpoint runs on, how far it may grow, and when something is wrong with it."""
-
-    instance_type: MlInstance
-    min_instances: PositiveInt = 1
-    max_instances: PositiveInt
-    invocations_per_instance: PositiveInt = 600
-    """Requests a minute that one instance should get: about 70 % of what it can do."""
-    capture_percent: int = Field(default=100, ge=1, le=100)
-    """The share of requests and answers kept for the monitors."""
-    max_errors_per_minute: int = Field(default=5, ge=0)
-    """Failed requests (5xx) a minute from which on a change is taken back."""
-    max_latency_ms: PositiveInt = 1000
-    """The model's own time for 99 % of requests, above which a change is taken back."""
-    rollout: Rollout = Rollout()
-    log_days: RetentionDays = 90
-
-    @model_validator(mode="after")
-    def _sizes_agree(self) -> "EndpointSpec":
-        if self.min_instances > self.max_instances:
-            raise ValueError(
-                f"min_instances {self.min_instances} is above max_instances {self.max_instances}: raise one or lower"
-                " the other"
-            )
-        if self.rollout.kind != "all-at-once" and self.min_instances < 2:
-            raise ValueError(
-                f"a {self.rollout.kind} rollout needs two instances to tell the new version from the old one: set"
-                " min_instances to 2, or rollout: {kind: all-at-once}"
-            )
-        return self
+SHADOW: Final = "shadow"
+NAMESPACE: Final = "AWS/SageMaker"
+LEAST_BUSY: Final = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+LEAVE: Final = pulumi.ResourceOptions(retain_on_delete=True)
 
 
 class Endpoint(pulumi.ComponentResource):
-    """One model version behind an encrypted, autoscaled endpoint; a sample of its traffic is kept for monitors."""
+    """One model version behind an encrypted endpoint that scales with its traffic.
+
+    Pulumi makes it with its first version. From then on releases (components/release.py) change what it serves, and
+    Pulumi leaves that alone: `template` says what every release has to keep to.
+    """
 
     endpoint_name: pulumi.Output[str]
+    template: pulumi.Output[str]
+    """JSON, in boto3's words: endpoint, kind, model, configuration, deployment, alarms, and for inference components
+    component."""
+    first_names: pulumi.Output[Sequence[str]]
+    """The model and the configuration that are part of this stack, and so are not to be collected."""
+    alarm_names: Sequence[str]
+    """What takes a change back."""
+    answers_topic_arn: pulumi.Output[str] | None
+    """Of asynchronous endpoints: what hears of each answer and each failure."""
+    guides: list[Guide]
+    charts: list[Chart]
 
     def __init__(
         self,
@@ -108,186 +65,660 @@ class Endpoint(pulumi.ComponentResource):
         security_group_id: pulumi.Input[str],
         kms_key_arn: pulumi.Input[str],
         alerts_topic_arn: pulumi.Input[str],
+        answers_uri: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """The endpoint is called `name`."""
+        """The endpoint is called `name`. `answers_uri` is where an asynchronous one puts what it answers."""
         super().__init__("slipway:index:Endpoint", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
+        alarms = Alarms(name, alerts_topic_arn, child)
+        watching = _alarms(name, spec, alarms)
+        self.alarm_names = [f"{name}-{what}" for what in watching]
+        self.answers_topic_arn = None
+        if isinstance(spec, AsyncSpec):
+            if answers_uri is None:
+                raise ValueError("an asynchronous endpoint puts its answers in S3: set answers_uri")
+            self.answers_topic_arn = _topic(name, role_arn, kms_key_arn, child)
+        template: dict[str, Any] = {
+            "endpoint": name,
+            "kind": "inference-component" if isinstance(spec, ScaleToZeroSpec) else spec.kind,
+            "model": _model(spec, role_arn, subnet_ids, security_group_id),
+            "configuration": _configuration(
+                spec, role_arn, captures_uri, kms_key_arn, answers_uri, self.answers_topic_arn
+            ),
+            "deployment": _deployment(spec, self.alarm_names),
+            "alarms": self.alarm_names,
+            "bake_seconds": spec.rollout.bake_minutes * 60,
+            **({"component": _component(spec)} if isinstance(spec, ScaleToZeroSpec) else {}),
+            **({"shadow_package_arn": _shadow_package(spec, model_package_arn)} if _shadow(spec) else {}),
+        }
+        self.template = pulumi.Output.json_dumps(template, sort_keys=True)
+
         # What may still be live is never deleted: after a rollback the endpoint serves the previous configuration,
-        # and that needs the previous model. Neither costs anything.
-        kept = child.merge(pulumi.ResourceOptions(retain_on_delete=True))
-        model = aws.sagemaker.Model(
-            f"{name[:40]}-model",
-            execution_role_arn=role_arn,
-            primary_container={"model_package_name": model_package_arn},
-            enable_network_isolation=True,
-            vpc_config={"subnets": subnet_ids, "security_group_ids": [security_group_id]},
+        # and that needs the previous model. Neither costs anything; releases collect what is superseded.
+        kept = child.merge(LEAVE)
+        made = _Made(self.template, model_package_arn)
+        models = {VARIANT: _make_model(f"{name}-model", made.model(), template["model"], model_package_arn, kept)}
+        if "shadow_package_arn" in template:
+            package = template["shadow_package_arn"]
+            models[SHADOW] = _make_model(
+                f"{name}-shadow", _Made(self.template, package).model(), template["model"], package, kept
+            )
+        configuration = aws.sagemaker.EndpointConfiguration(
+            f"{name}-configuration",
+            name=made.configuration(),
+            **_for_pulumi(_with_models(template["configuration"], models, spec)),
             opts=kept,
         )
-        content = _configuration(spec, model.name, captures_uri, kms_key_arn)
-        configuration = aws.sagemaker.EndpointConfiguration(
-            f"{name}-configuration", name=_named_by(content, name), **content, opts=kept
-        )
-        logs = aws.cloudwatch.LogGroup(
-            f"{name}-endpoint",
-            name=f"/aws/sagemaker/Endpoints/{name}",
-            retention_in_days=spec.log_days,
-            kms_key_id=kms_key_arn,
-            opts=child,
-        )
-        alarms = _alarms(name, spec, alerts_topic_arn, child)
+        logs = [
+            aws.cloudwatch.LogGroup(
+                logical,
+                name=group,
+                retention_in_days=spec.log_days,
+                kms_key_id=kms_key_arn,
+                opts=child,
+            )
+            for logical, group in _log_groups(name, spec).items()
+        ]
         endpoint = aws.sagemaker.Endpoint(
             name,
             name=name,
             endpoint_config_name=configuration.name,
-            deployment_config=_deployment(spec.rollout, alarms),
-            opts=child.merge(pulumi.ResourceOptions(depends_on=[logs])),
+            deployment_config=_first_deployment(template["deployment"], spec, list(watching.values())),
+            # pulumi-aws resets the live capacity with every update, takes a change that was rolled back for done, and
+            # replaces (deletes) the endpoint when its list of alarms changes. So after the first time, it changes none.
+            opts=child.merge(
+                pulumi.ResourceOptions(
+                    depends_on=[*logs, *watching.values()], ignore_changes=["endpointConfigName", "deploymentConfig"]
+                )
+            ),
         )
-        _scale(name, spec, endpoint.name, child)
+        _scale(name, spec, _scaled(name, spec, endpoint, models[VARIANT], template, child), alarms, child)
         self.endpoint_name = endpoint.name
-        self.register_outputs({"endpoint_name": self.endpoint_name})
+        self.first_names = pulumi.Output.all(*(model.name for model in models.values()), configuration.name)
+        self.guides = alarms.guides
+        self.charts = _charts(name, spec)
+        self.register_outputs({"endpoint_name": self.endpoint_name, "template": self.template})
+
+
+# --- what every release keeps to, in boto3's words --------------------------------------------------------------------
+
+
+def _model(
+    spec: EndpointSpec,
+    role_arn: pulumi.Input[str],
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
+    security_group_id: pulumi.Input[str],
+) -> dict[str, Any]:
+    """CreateModel, without a name and a package."""
+    if isinstance(spec, ServerlessSpec):
+        # Serverless endpoints take neither: SageMaker refuses them.
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works-exclusions
+        return {"ExecutionRoleArn": role_arn, "EnableNetworkIsolation": False}
+    return {
+        "ExecutionRoleArn": role_arn,
+        "EnableNetworkIsolation": True,
+        "VpcConfig": {"Subnets": subnet_ids, "SecurityGroupIds": [security_group_id]},
+    }
 
 
 def _configuration(
     spec: EndpointSpec,
-    model_name: pulumi.Input[str],
+    role_arn: pulumi.Input[str],
     captures_uri: pulumi.Input[str],
     kms_key_arn: pulumi.Input[str],
+    answers_uri: pulumi.Input[str] | None,
+    answers_topic_arn: pulumi.Input[str] | None,
 ) -> dict[str, Any]:
-    return {
-        "kms_key_arn": kms_key_arn,
-        "production_variants": [
-            {
-                "variant_name": VARIANT,
-                "model_name": model_name,
-                "instance_type": spec.instance_type,
-                "initial_instance_count": spec.min_instances,
-                "initial_variant_weight": 1,
-            }
-        ],
-        "data_capture_config": {
-            "enable_capture": True,
-            "initial_sampling_percentage": spec.capture_percent,
-            "destination_s3_uri": captures_uri,
-            "kms_key_id": kms_key_arn,
-            "capture_options": [{"capture_mode": "Input"}, {"capture_mode": "Output"}],
+    """CreateEndpointConfig, without names of anything.
+
+    Its key is given for every instance type: where the disks are in the machine, that encrypts them, and SageMaker uses
+    the key for what is left.
+    """
+    content: dict[str, Any] = {"KmsKeyId": kms_key_arn, "ProductionVariants": [_variant(spec)]}
+    if isinstance(spec, RealTimeSpec):
+        content["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": spec.capture_percent,
+            "DestinationS3Uri": captures_uri,
+            "KmsKeyId": kms_key_arn,
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             # Without these, monitors would find every payload in base64.
-            "capture_content_type_header": {
-                "csv_content_types": ["text/csv"],
-                "json_content_types": ["application/json"],
+            "CaptureContentTypeHeader": {
+                "CsvContentTypes": ["text/csv"],
+                "JsonContentTypes": ["application/json"],
             },
-        },
+        }
+        if spec.shadow:
+            content["ShadowProductionVariants"] = [
+                {
+                    **_variant(spec),
+                    "VariantName": SHADOW,
+                    "InitialInstanceCount": spec.shadow.instances,
+                    "InitialVariantWeight": spec.shadow.percent / 100,
+                }
+            ]
+    if isinstance(spec, AsyncSpec):
+        content["AsyncInferenceConfig"] = {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": spec.concurrent_requests_per_instance},
+            "OutputConfig": {
+                "S3OutputPath": answers_uri,
+                "S3FailurePath": pulumi.Output.concat(answers_uri or "", "/failed"),
+                "KmsKeyId": kms_key_arn,
+                "NotificationConfig": {"SuccessTopic": answers_topic_arn, "ErrorTopic": answers_topic_arn},
+            },
+        }
+    if isinstance(spec, ScaleToZeroSpec):
+        content["ExecutionRoleArn"] = role_arn
+    return content
+
+
+def _variant(spec: EndpointSpec) -> dict[str, Any]:
+    """A production variant, without a model."""
+    if isinstance(spec, ServerlessSpec):
+        size = {"MemorySizeInMB": spec.memory_mib, "MaxConcurrency": spec.max_concurrency}
+        if spec.provisioned_concurrency:
+            size["ProvisionedConcurrency"] = spec.provisioned_concurrency
+        return {"VariantName": VARIANT, "InitialVariantWeight": 1, "ServerlessConfig": size}
+    if not isinstance(spec, Machines):
+        raise TypeError(f"{type(spec).__name__} is no kind of endpoint")
+    variant: dict[str, Any] = {"VariantName": VARIANT, "InstanceType": spec.instance_type}
+    if isinstance(spec, ScaleToZeroSpec):
+        variant |= {
+            "InitialInstanceCount": 1,
+            "ManagedInstanceScaling": {
+                "Status": "ENABLED",
+                "MinInstanceCount": 0,
+                "MaxInstanceCount": spec.max_instances,
+            },
+            "RoutingConfig": LEAST_BUSY,
+        }
+    else:
+        least = spec.min_instances if isinstance(spec, RealTimeSpec | AsyncSpec) else 1
+        # An asynchronous endpoint may have none, but is made with one.
+        variant |= {"InitialInstanceCount": max(1, least), "InitialVariantWeight": 1}
+    if isinstance(spec, RealTimeSpec):
+        variant["RoutingConfig"] = LEAST_BUSY
+    optional = {
+        "InferenceAmiVersion": spec.machine_image or machine_image(spec.instance_type),
+        "VolumeSizeInGB": spec.volume_gib,
+        **({} if isinstance(spec, ScaleToZeroSpec) else _starting(spec)),
+    }
+    return {**variant, **{key: value for key, value in optional.items() if value is not None}}
+
+
+def _starting(spec: EndpointSpec) -> dict[str, int | None]:
+    return {
+        "ModelDataDownloadTimeoutInSeconds": spec.model_download_seconds,
+        "ContainerStartupHealthCheckTimeoutInSeconds": spec.startup_seconds,
     }
 
 
-def _named_by(content: dict[str, Any], name: str) -> pulumi.Output[str]:
-    """A name that is another one whenever the content is: SageMaker cannot change a configuration in place."""
+def _component(spec: ScaleToZeroSpec) -> dict[str, Any]:
+    """An inference component's Specification, without its model."""
+    needs = {
+        "MinMemoryRequiredInMb": spec.memory_mib,
+        "NumberOfCpuCoresRequired": spec.cpus,
+        "NumberOfAcceleratorDevicesRequired": spec.accelerators,
+    }
+    starting = {key: value for key, value in _starting(spec).items() if value is not None}
+    return {
+        "ComputeResourceRequirements": {key: value for key, value in needs.items() if value is not None},
+        **({"StartupParameters": starting} if starting else {}),
+    }
 
-    def named(text: str) -> str:
-        return f"{name[: NAME_LIMIT - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
-    return pulumi.Output.json_dumps(content, sort_keys=True).apply(named)
-
-
-def _deployment(rollout: Rollout, alarms: Sequence[aws.cloudwatch.MetricAlarm]) -> Any:
-    """SageMaker's own words for a rollout that the alarms take back."""
-    share = {"type": "CAPACITY_PERCENT", "value": rollout.step_percent}
+def _deployment(spec: EndpointSpec, alarms: Sequence[str]) -> dict[str, Any] | None:
+    """SageMaker's own words for a rollout that the alarms take back; None where it has none."""
+    rollout, wait = spec.rollout, spec.rollout.bake_minutes * 60
+    back = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm} for alarm in alarms]}}
+    limit = {"MaximumExecutionTimeoutInSeconds": rollout.minutes * 60 + STARTING_SECONDS}
+    if isinstance(spec, ServerlessSpec):
+        return None
+    if isinstance(spec, ScaleToZeroSpec):
+        percent = rollout.step_percent if rollout.kind == "linear" else 50  # as many as may be at once
+        batch = {"Type": "CAPACITY_PERCENT", "Value": percent}
+        return {"RollingUpdatePolicy": {"MaximumBatchSize": batch, "WaitIntervalInSeconds": wait, **limit}, **back}
+    share = {"Type": "CAPACITY_PERCENT", "Value": rollout.step_percent}
     routing: dict[str, dict[str, Any]] = {
-        "canary": {"type": "CANARY", "canary_size": share},
-        "linear": {"type": "LINEAR", "linear_step_size": share},
-        "all-at-once": {"type": "ALL_AT_ONCE"},
+        "canary": {"Type": "CANARY", "CanarySize": share},
+        "linear": {"Type": "LINEAR", "LinearStepSize": share},
+        "all-at-once": {"Type": "ALL_AT_ONCE"},
     }
     return {
-        "blue_green_update_policy": {
-            "traffic_routing_configuration": {
-                **routing[rollout.kind],
-                "wait_interval_in_seconds": rollout.bake_minutes * 60,
-            },
-            "maximum_execution_timeout_in_seconds": LONGEST_ROLLOUT_MINUTES * 60,
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {**routing[rollout.kind], "WaitIntervalInSeconds": wait},
+            **limit,
         },
+        **back,
+    }
+
+
+def _shadow(spec: EndpointSpec) -> int | None:
+    """The version that shadows."""
+    return spec.shadow.model_version if isinstance(spec, RealTimeSpec) and spec.shadow else None
+
+
+def _shadow_package(spec: EndpointSpec, model_package_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(model_package_arn).apply(lambda arn: f"{arn.rpartition('/')[0]}/{_shadow(spec)}")
+
+
+# --- the first version, as Pulumi makes it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a release of a version would be called: Pulumi gives the same names to the first."""
+
+    template: pulumi.Output[str]
+    package: pulumi.Input[str]
+
+    def model(self) -> pulumi.Output[str]:
+        return pulumi.Output.all(self.template, self.package).apply(
+            lambda both: str(naming.model(json.loads(both[0]), both[1])["ModelName"])
+        )
+
+    def configuration(self) -> pulumi.Output[str]:
+        return pulumi.Output.all(self.template, self.package).apply(
+            lambda both: str(naming.configuration(json.loads(both[0]), both[1])["EndpointConfigName"])
+        )
+
+
+def _make_model(
+    logical: str,
+    name: pulumi.Input[str],
+    content: Mapping[str, Any],
+    package: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> aws.sagemaker.Model:
+    return aws.sagemaker.Model(
+        logical,
+        name=name,
+        primary_container={"model_package_name": package},
+        **_for_pulumi(content),
+        opts=opts,
+    )
+
+
+def _with_models(
+    content: Mapping[str, Any], models: Mapping[str, aws.sagemaker.Model], spec: EndpointSpec
+) -> dict[str, Any]:
+    if isinstance(spec, ScaleToZeroSpec):
+        return dict(content)
+    return {
+        key: [{**variant, "ModelName": models[variant["VariantName"]].name} for variant in value]
+        if key.endswith("ProductionVariants")
+        else value
+        for key, value in content.items()
+    }
+
+
+def _for_pulumi(content: Mapping[str, Any]) -> dict[str, Any]:
+    """boto3's arguments as pulumi-aws writes them."""
+    renamed = {"KmsKeyId": "kms_key_arn"}
+    return {renamed.get(key) or _snake(key): _inside(value) for key, value in content.items()}
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        # Pulumi has this one block as a list.
+        return {
+            "routing_configs" if key == "RoutingConfig" else _snake(key): [_inside(item)]
+            if key == "RoutingConfig"
+            else _inside(item)
+            for key, item in value.items()
+        }
+    return [_inside(item) for item in value] if isinstance(value, list) else value
+
+
+def _snake(name: str) -> str:
+    """`MemorySizeInMB` → `memory_size_in_mb`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _first_deployment(
+    deployment: Mapping[str, Any] | None, spec: EndpointSpec, alarms: Sequence[aws.cloudwatch.MetricAlarm]
+) -> Any:
+    """The deployment as the endpoint is made with it: its alarms are there, and it needs no time limit."""
+    if deployment is None or isinstance(spec, ScaleToZeroSpec):
+        return None
+    routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+    return {
+        "blue_green_update_policy": {"traffic_routing_configuration": _inside(routing)},
         "auto_rollback_configuration": {"alarms": [{"alarm_name": alarm.name} for alarm in alarms]},
     }
 
 
-def _alarms(
-    name: str, spec: EndpointSpec, alerts_topic_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
-) -> list[aws.cloudwatch.MetricAlarm]:
-    """What takes a change back, and calls someone at any other time.
+def _log_groups(name: str, spec: EndpointSpec) -> dict[str, str]:
+    groups = {f"{name}-endpoint": f"/aws/sagemaker/Endpoints/{name}"}
+    if isinstance(spec, ScaleToZeroSpec):
+        groups[f"{name}-component"] = f"/aws/sagemaker/InferenceComponents/{name}"
+    return groups
 
-    Their names are fixed: pulumi-aws replaces, that is deletes, an endpoint whose list of alarms changes.
-    """
 
-    def alarm(
-        what: str,
-        metric: str,
-        description: str,
-        threshold: float,
-        *,
-        statistic: str | None = None,
-        percentile: str | None = None,
-    ) -> aws.cloudwatch.MetricAlarm:
-        return aws.cloudwatch.MetricAlarm(
-            f"{name}-{what}",
-            name=f"{name}-{what}",
-            alarm_description=description,
-            namespace="AWS/SageMaker",
-            metric_name=metric,
-            dimensions={"EndpointName": name, "VariantName": VARIANT},
+def _topic(
+    name: str, role_arn: pulumi.Input[str], kms_key_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> pulumi.Output[str]:
+    """Where an asynchronous endpoint says, in its role's name, that an answer is there."""
+    topic = aws.sns.Topic(f"{name}-answers", name=f"{name}-answers", kms_master_key_id=kms_key_arn, opts=opts)
+    publish = {"Effect": "Allow", "Principal": {"AWS": role_arn}, "Action": ["sns:Publish"], "Resource": topic.arn}
+    refuse = {**only_over_tls("sns", topic.arn), "Action": "sns:Publish"}
+    aws.sns.TopicPolicy(f"{name}-answers", arn=topic.arn, policy=document(publish, refuse), opts=opts)
+    return topic.arn
+
+
+# --- what grows and shrinks -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """What autoscaling changes: its resource, which number of it, and within which bounds."""
+
+    resource_id: pulumi.Input[str]
+    dimension: str
+    least: int
+    most: int
+
+
+def _scaled(
+    name: str,
+    spec: EndpointSpec,
+    endpoint: aws.sagemaker.Endpoint,
+    model: aws.sagemaker.Model,
+    template: Mapping[str, Any],
+    opts: pulumi.ResourceOptions,
+) -> _Scaled | None:
+    variant = pulumi.Output.concat("endpoint/", endpoint.name, "/variant/", VARIANT)
+    match spec:
+        case RealTimeSpec() | AsyncSpec():
+            return _Scaled(variant, "sagemaker:variant:DesiredInstanceCount", spec.min_instances, spec.max_instances)
+        case ServerlessSpec(provisioned_concurrency=int(least), max_provisioned_concurrency=int(most)):
+            return _Scaled(variant, "sagemaker:variant:DesiredProvisionedConcurrency", least, most)
+        case ScaleToZeroSpec():
+            component = _make_component(name, endpoint, model, template["component"], opts)
+            resource = pulumi.Output.concat("inference-component/", component.id)
+            return _Scaled(resource, "sagemaker:inference-component:DesiredCopyCount", 0, spec.max_copies)
+        case _:
+            return None
+
+
+def _make_component(
+    name: str,
+    endpoint: aws.sagemaker.Endpoint,
+    model: aws.sagemaker.Model,
+    component: Mapping[str, Any],
+    opts: pulumi.ResourceOptions,
+) -> aws.cloudcontrol.Resource:
+    """The inference component, named like its endpoint; pulumi-aws has no type of its own for it."""
+    return aws.cloudcontrol.Resource(
+        f"{name}-component",
+        type_name="AWS::SageMaker::InferenceComponent",
+        desired_state=pulumi.Output.json_dumps(
+            {
+                "InferenceComponentName": name,
+                "EndpointName": endpoint.name,
+                "VariantName": VARIANT,
+                "Specification": {**component, "ModelName": model.name},
+                "RuntimeConfig": {"CopyCount": 1},
+                # The provider's default tags do not reach what cloud control makes.
+                "Tags": [{"Key": key, "Value": value} for key, value in sorted(default_tags().items())],
+            },
+            sort_keys=True,
+        ),
+        # Releases change its model, autoscaling its number of copies.
+        opts=opts.merge(pulumi.ResourceOptions(ignore_changes=["desiredState"])),
+    )
+
+
+def _scale(name: str, spec: EndpointSpec, scaled: _Scaled | None, alarms: Alarms, opts: pulumi.ResourceOptions) -> None:
+    if scaled is None:
+        return
+    schedule = spec.schedule if isinstance(spec, Machines) else ()
+    target = aws.appautoscaling.Target(
+        f"{name}-capacity",
+        service_namespace="sagemaker",
+        scalable_dimension=scaled.dimension,
+        resource_id=scaled.resource_id,
+        min_capacity=scaled.least,
+        max_capacity=scaled.most,
+        # The schedule changes them, too.
+        opts=opts.merge(pulumi.ResourceOptions(ignore_changes=["minCapacity", "maxCapacity"] if schedule else None)),
+    )
+    what: dict[str, Any] = {
+        "service_namespace": target.service_namespace,
+        "scalable_dimension": target.scalable_dimension,
+        "resource_id": target.resource_id,
+    }
+    for number, each in enumerate(schedule, 1):
+        aws.appautoscaling.ScheduledAction(
+            f"{name}-schedule-{number}",
+            name=f"{name}-schedule-{number}",
+            **what,
+            schedule=each.at,
+            timezone=each.time_zone,
+            scalable_target_action={"min_capacity": each.min, "max_capacity": each.max},
+            opts=opts,
+        )
+    aws.appautoscaling.Policy(
+        f"{name}-traffic",
+        name=f"{name}-traffic",
+        policy_type="TargetTrackingScaling",
+        **what,
+        target_tracking_scaling_policy_configuration=_tracking(name, spec),
+        opts=opts,
+    )
+    if isinstance(spec, AsyncSpec | ScaleToZeroSpec):
+        _leave_zero(name, spec, what, alarms, opts)
+
+
+def _tracking(name: str, spec: EndpointSpec) -> Any:
+    """What a policy keeps near a target: the fewest and the most are the target's."""
+
+    def predefined(metric: str) -> dict[str, Any]:
+        return {"predefined_metric_specification": {"predefined_metric_type": metric}}
+
+    match spec:
+        case RealTimeSpec(concurrent_requests_per_instance=int(requests)):
+            metric = predefined("SageMakerVariantConcurrentRequestsPerModelHighResolution")
+            return {"target_value": requests, **metric, **spec.cooldowns}
+        case RealTimeSpec():
+            metric = predefined("SageMakerVariantInvocationsPerInstance")
+            return {"target_value": spec.invocations_per_instance, **metric, **spec.cooldowns}
+        case AsyncSpec():
+            backlog = {
+                "namespace": NAMESPACE,
+                "metric_name": "ApproximateBacklogSizePerInstance",
+                "dimensions": [{"name": "EndpointName", "value": name}],
+                "statistic": "Average",
+            }
+            return {
+                "target_value": spec.backlog_per_instance,
+                "customized_metric_specification": backlog,
+                **spec.cooldowns,
+            }
+        case ScaleToZeroSpec():
+            metric = predefined("SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution")
+            return {"target_value": spec.concurrent_requests_per_copy, **metric, **spec.cooldowns}
+        case _:
+            metric = predefined("SageMakerVariantProvisionedConcurrencyUtilization")
+            return {"target_value": 0.7, **metric, "scale_in_cooldown": 300, "scale_out_cooldown": 60}
+
+
+def _leave_zero(
+    name: str,
+    spec: AsyncSpec | ScaleToZeroSpec,
+    what: Mapping[str, Any],
+    alarms: Alarms,
+    opts: pulumi.ResourceOptions,
+) -> None:
+    """Target tracking cannot leave zero: what it tracks is a share of nothing. An alarm adds the first one."""
+    one_more: Any = {
+        "adjustment_type": "ChangeInCapacity",
+        "metric_aggregation_type": "Maximum",
+        "cooldown": spec.cooldowns["scale_out_cooldown"],
+        "step_adjustments": [{"metric_interval_lower_bound": "0", "scaling_adjustment": 1}],
+    }
+    wake = aws.appautoscaling.Policy(
+        f"{name}-wake",
+        name=f"{name}-wake",
+        policy_type="StepScaling",
+        **what,
+        step_scaling_policy_configuration=one_more,
+        opts=opts,
+    )
+    asynchronous = isinstance(spec, AsyncSpec)
+    alarms.add(
+        "asleep",
+        means=f"{name} is asked and has no capacity: autoscaling now adds the first.",
+        look=[
+            f"$ aws sagemaker describe-endpoint --endpoint-name {name}",
+            "$ aws application-autoscaling describe-scaling-activities --service-namespace sagemaker",
+        ],
+        act=[
+            "Nothing, if it ends within a quarter of an hour: that is how long instances take to start.",
+            "Longer: the activities say why no instance comes (a quota, no capacity of that type).",
+        ],
+        namespace=NAMESPACE,
+        metric_name="HasBacklogWithoutCapacity" if asynchronous else "NoCapacityInvocationFailures",
+        dimensions={"EndpointName" if asynchronous else "InferenceComponentName": name},
+        statistic="Maximum" if asynchronous else "Sum",
+        period=60,
+        evaluation_periods=1,
+        comparison_operator="GreaterThanOrEqualToThreshold",
+        threshold=1,
+        alarm_actions=[wake.arn],
+        ok_actions=[],
+    )
+
+
+# --- what is watched --------------------------------------------------------------------------------------------------
+
+
+def _alarms(name: str, spec: EndpointSpec, alarms: Alarms) -> dict[str, aws.cloudwatch.MetricAlarm]:
+    """What takes a change back, and calls someone at any other time; their names are fixed, for releases name them."""
+    dimensions = _dimensions(name, spec)
+    errors = {
+        "async": "InvocationFailures",
+        # While it is cold, every request is a 5xx: only what the model itself fails counts.
+        "scale-to-zero": "InvocationModelErrors",
+    }.get(spec.kind, "Invocation5XXErrors")
+    act = [
+        "During a release: nothing. SageMaker goes back to the version before, and the incident note says so.",
+        f"Right after a release: `slipway rollback {name}`.",
+        "At any other time: the log says what fails. Is it one caller's input, or every request?",
+    ]
+    log = f"$ aws logs tail {list(_log_groups(name, spec).values())[-1]} --since 30m"
+    found = {
+        "errors": alarms.add(
+            "errors",
+            means=f"{name} fails more than {spec.max_errors_per_minute} requests a minute.",
+            look=[log, f"$ slipway history {name}"],
+            act=act,
+            namespace=NAMESPACE,
+            metric_name=errors,
+            dimensions=dimensions,
+            statistic="Sum",
             period=60,
             evaluation_periods=3,
             datapoints_to_alarm=2,
             comparison_operator="GreaterThanThreshold",
-            threshold=threshold,
-            treat_missing_data="notBreaching",
-            alarm_actions=[alerts_topic_arn],
-            ok_actions=[alerts_topic_arn],
-            statistic=statistic,
-            extended_statistic=percentile,
-            opts=opts,
+            threshold=spec.max_errors_per_minute,
+        ),
+        "latency": alarms.add(
+            "latency",
+            means=f"{name} takes longer than {spec.max_latency_ms} ms for 1 % of its requests.",
+            look=[log, f"$ slipway history {name}"],
+            act=[*act, "Is it at max_instances? Then it needs more of them, or larger ones."],
+            namespace=NAMESPACE,
+            metric_name="ModelLatency",
+            dimensions=dimensions,
+            extended_statistic="p99",
+            period=60,
+            evaluation_periods=3,
+            datapoints_to_alarm=2,
+            comparison_operator="GreaterThanThreshold",
+            # SageMaker counts latency in microseconds.
+            threshold=spec.max_latency_ms * 1000,
+        ),
+    }
+    if isinstance(spec, RealTimeSpec | ServerlessSpec):
+        share = _share(spec.min_requests, errors, dimensions)
+        found["error-share"] = alarms.add(
+            "error-share",
+            means=f"{name} fails more than {spec.max_error_percent:g} % of its requests.",
+            look=[log, f"$ slipway history {name}"],
+            act=act,
+            metric_queries=share,
+            evaluation_periods=3,
+            datapoints_to_alarm=2,
+            comparison_operator="GreaterThanThreshold",
+            threshold=spec.max_error_percent,
         )
+    if isinstance(spec, AsyncSpec):
+        alarms.add(
+            "waiting",
+            means=f"The oldest request to {name} has waited for more than {spec.max_wait_minutes} minutes.",
+            look=[f"$ aws sagemaker describe-endpoint --endpoint-name {name}", log],
+            act=["Is it at max_instances? Raise it.", "Does one request take very long? The log says which."],
+            namespace=NAMESPACE,
+            metric_name="ApproximateAgeOfOldestRequest",
+            dimensions={"EndpointName": name},
+            statistic="Maximum",
+            period=300,
+            evaluation_periods=1,
+            comparison_operator="GreaterThanThreshold",
+            threshold=spec.max_wait_minutes * 60,
+        )
+    return found
+
+
+def _dimensions(name: str, spec: EndpointSpec) -> dict[str, str]:
+    """Under which SageMaker keeps an endpoint's metrics. A candidate's are under the same: it has no other name."""
+    if isinstance(spec, ScaleToZeroSpec):
+        return {"InferenceComponentName": name}
+    return {"EndpointName": name, "VariantName": VARIANT}
+
+
+def _share(min_requests: int, errors: str, dimensions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The percentage of requests that failed; 0 where there were too few for that to say anything."""
+
+    def counted(identity: str, metric: str) -> dict[str, Any]:
+        stat = {"namespace": NAMESPACE, "metric_name": metric, "dimensions": dimensions, "period": 60, "stat": "Sum"}
+        return {"id": identity, "metric": stat, "return_data": False}
 
     return [
-        alarm(
-            "errors",
-            "Invocation5XXErrors",
-            f"{name} fails more than {spec.max_errors_per_minute} requests a minute",
-            spec.max_errors_per_minute,
-            statistic="Sum",
-        ),
-        alarm(
-            "latency",
-            "ModelLatency",
-            f"{name} takes longer than {spec.max_latency_ms} ms for 1 % of its requests",
-            # SageMaker counts latency in microseconds.
-            spec.max_latency_ms * 1000,
-            percentile="p99",
-        ),
+        counted("failed", errors),
+        counted("requests", "Invocations"),
+        {
+            "id": "share",
+            "expression": f"IF(requests >= {min_requests}, 100 * failed / requests, 0)",
+            "label": "Failed requests (%)",
+            "return_data": True,
+        },
     ]
 
 
-def _scale(name: str, spec: EndpointSpec, endpoint_name: pulumi.Input[str], opts: pulumi.ResourceOptions) -> None:
-    target = aws.appautoscaling.Target(
-        f"{name}-capacity",
-        service_namespace="sagemaker",
-        scalable_dimension="sagemaker:variant:DesiredInstanceCount",
-        resource_id=pulumi.Output.concat("endpoint/", endpoint_name, "/variant/", VARIANT),
-        min_capacity=spec.min_instances,
-        max_capacity=spec.max_instances,
-        opts=opts,
-    )
-    aws.appautoscaling.Policy(
-        f"{name}-traffic",
-        policy_type="TargetTrackingScaling",
-        service_namespace=target.service_namespace,
-        scalable_dimension=target.scalable_dimension,
-        resource_id=target.resource_id,
-        target_tracking_scaling_policy_configuration={
-            "target_value": spec.invocations_per_instance,
-            "predefined_metric_specification": {"predefined_metric_type": "SageMakerVariantInvocationsPerInstance"},
-            "scale_in_cooldown": 600,
-            # As long as a new instance takes to load its model: sooner, it would be asked for twice.
-            "scale_out_cooldown": 300,
-        },
-        opts=opts,
-    )
+def _charts(name: str, spec: EndpointSpec) -> list[Chart]:
+    where = [each for pair in _dimensions(name, spec).items() for each in pair]
+
+    def line(*metrics: str) -> list[tuple[str, ...]]:
+        return [(NAMESPACE, metric, *where) for metric in metrics]
+
+    charts = [
+        Chart("Requests", line("Invocations")),
+        Chart("Failed requests", line("Invocation4XXErrors", "Invocation5XXErrors")),
+        Chart("The model's own time (p99)", line("ModelLatency"), "p99", "µs"),
+    ]
+    match spec:
+        case RealTimeSpec():
+            charts.append(Chart("Requests for each instance", line("InvocationsPerInstance")))
+        case AsyncSpec():
+            backlog = ("ApproximateBacklogSize", "ApproximateBacklogSizePerInstance")
+            waiting = [(NAMESPACE, metric, "EndpointName", name) for metric in backlog]
+            charts.append(Chart("Waiting requests", waiting, "Maximum"))
+        case ServerlessSpec():
+            charts.append(Chart("Concurrency in use", line("ServerlessConcurrentExecutionsUtilization"), "Maximum"))
+        case ScaleToZeroSpec():
+            charts.append(Chart("Requests to no capacity", line("NoCapacityInvocationFailures")))
+    return charts

@@ -23,8 +23,6 @@ from components import (
     DataLakeSpec,
     DriftMonitor,
     DriftSpec,
-    Endpoint,
-    EndpointSpec,
     FeatureStore,
     FeatureStoreSpec,
     GpuDevicePlugin,
@@ -38,7 +36,6 @@ from components import (
     NetworkSpec,
     NodePool,
     RegistrySpec,
-    Rollout,
     TeamNamespace,
     TeamSpec,
 )
@@ -503,117 +500,6 @@ class TestModelRole:
         assert condition == {"ArnEquals": {"ec2:Vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/vpc-1"}}
 
 
-class TestEndpoint:
-    SPEC = EndpointSpec(instance_type="ml.m5.large", min_instances=2, max_instances=6, capture_percent=30)
-
-    @staticmethod
-    def serve(spec: EndpointSpec, package: str = PACKAGE, name: str = "churn-local") -> PretendAws:
-        def program() -> None:
-            Endpoint(
-                name,
-                spec,
-                model_package_arn=package,
-                role_arn="arn:role",
-                captures_uri="s3://lake/churn/captures",
-                subnet_ids=["subnet-a"],
-                security_group_id="sg-1",
-                kms_key_arn=KEY,
-                alerts_topic_arn=TOPIC,
-            )
-
-        return up(program)
-
-    @pytest.fixture(scope="class")
-    def made(self) -> PretendAws:
-        return self.serve(self.SPEC)
-
-    def test_the_model_is_the_registered_one_isolated_in_our_network(self, made: PretendAws) -> None:
-        model = made.only(aws.sagemaker.Model)
-
-        assert model["primaryContainer"] == {"modelPackageName": PACKAGE}
-        assert model["enableNetworkIsolation"] is True
-        assert model["vpcConfig"] == {"subnets": ["subnet-a"], "securityGroupIds": ["sg-1"]}
-
-    def test_keeps_a_sample_of_its_traffic_in_words_that_monitors_read(self, made: PretendAws) -> None:
-        capture = made.only(aws.sagemaker.EndpointConfiguration)["dataCaptureConfig"]
-
-        assert (capture["initialSamplingPercentage"], capture["kmsKeyId"]) == (30, KEY)
-        assert [each["captureMode"] for each in capture["captureOptions"]] == ["Input", "Output"]
-        assert capture["captureContentTypeHeader"]["csvContentTypes"] == ["text/csv"]
-
-    def test_a_configuration_is_named_by_its_content(self, made: PretendAws) -> None:
-        def name(made: PretendAws) -> str:
-            return str(made.only(aws.sagemaker.EndpointConfiguration)["name"])
-
-        bigger = self.SPEC.model_copy(update={"instance_type": "ml.m5.xlarge"})
-        later = self.SPEC.model_copy(update={"max_instances": 9})
-        assert name(made) == name(self.serve(self.SPEC)) == name(self.serve(later))
-        assert name(made) != name(self.serve(bigger))
-        assert name(made).startswith("churn-local-")
-        assert len(name(self.serve(self.SPEC, name="c" * 63))) <= 63
-
-    def test_a_bad_change_is_taken_back(self, made: PretendAws) -> None:
-        deployment = made.only(aws.sagemaker.Endpoint)["deploymentConfig"]
-        alarms = made.inputs(aws.cloudwatch.MetricAlarm)
-
-        watching = [each["alarmName"] for each in deployment["autoRollbackConfiguration"]["alarms"]]
-        assert watching == ["churn-local-errors", "churn-local-latency"] == list(alarms)
-        assert all(
-            each["dimensions"] == {"EndpointName": "churn-local", "VariantName": "live"} for each in alarms.values()
-        )
-        assert all(each["treatMissingData"] == "notBreaching" for each in alarms.values())
-
-    def test_latency_is_compared_in_microseconds(self, made: PretendAws) -> None:
-        alarm = made.inputs(aws.cloudwatch.MetricAlarm)["churn-local-latency"]
-
-        assert (alarm["metricName"], alarm["threshold"], alarm["extendedStatistic"]) == (
-            "ModelLatency",
-            1_000_000,
-            "p99",
-        )
-
-    @pytest.mark.parametrize(
-        "rollout, routing",
-        [
-            (
-                Rollout(kind="canary", step_percent=25, bake_minutes=10),
-                {
-                    "type": "CANARY",
-                    "canarySize": {"type": "CAPACITY_PERCENT", "value": 25},
-                    "waitIntervalInSeconds": 600,
-                },
-            ),
-            (
-                Rollout(kind="linear", step_percent=50, bake_minutes=5),
-                {
-                    "type": "LINEAR",
-                    "linearStepSize": {"type": "CAPACITY_PERCENT", "value": 50},
-                    "waitIntervalInSeconds": 300,
-                },
-            ),
-            (Rollout(kind="all-at-once", bake_minutes=0), {"type": "ALL_AT_ONCE", "waitIntervalInSeconds": 0}),
-        ],
-        ids=lambda value: value.kind if isinstance(value, Rollout) else "",
-    )
-    def test_takes_over_as_asked(self, rollout: Rollout, routing: dict[str, Any]) -> None:
-        made = self.serve(self.SPEC.model_copy(update={"rollout": rollout}))
-
-        policy = made.only(aws.sagemaker.Endpoint)["deploymentConfig"]["blueGreenUpdatePolicy"]
-        assert policy["trafficRoutingConfiguration"] == routing
-
-    def test_grows_with_its_traffic(self, made: PretendAws) -> None:
-        target, policy = made.only(aws.appautoscaling.Target), made.only(aws.appautoscaling.Policy)
-
-        assert (target["minCapacity"], target["maxCapacity"]) == (2, 6)
-        assert target["resourceId"] == "endpoint/churn-local/variant/live"
-        assert policy["targetTrackingScalingPolicyConfiguration"]["targetValue"] == 600
-
-    def test_its_log_is_encrypted(self, made: PretendAws) -> None:
-        group = made.only(aws.cloudwatch.LogGroup)
-
-        assert (group["name"], group["kmsKeyId"]) == ("/aws/sagemaker/Endpoints/churn-local", KEY)
-
-
 class TestDriftMonitor:
     @pytest.fixture(scope="class")
     def made(self) -> PretendAws:
@@ -725,10 +611,6 @@ def test_services_take_a_role_for_this_account_only(role: str, service: str) -> 
         (lambda: NodePool(instance_types=["m7i.large"], min_size=3, max_size=2), "min_size 3 is above max_size 2"),
         (lambda: NetworkSpec(cidr="8.8.0.0/16", zones=["a", "b"]), "set a private network"),
         (lambda: NetworkSpec(cidr="10.0.0.0/16", zones=["a", "a"]), "each zone counts once"),
-        (lambda: EndpointSpec(instance_type="ml.m5.large", max_instances=2), "needs two instances"),
-        (lambda: EndpointSpec(instance_type="m5.large", max_instances=2), "no SageMaker instance type"),
-        (lambda: Rollout(kind="linear", step_percent=10, bake_minutes=60), "this rollout takes 600 minutes"),
-        (lambda: Rollout(step_percent=60), "less than or equal to 50"),
         (lambda: DriftSpec(schedule="rate(1 minute)"), "from 5 minutes to an hour"),
         (lambda: DriftSpec(schedule="rate(1 day)"), "from 5 minutes to an hour"),
         (lambda: DriftSpec(schedule="cron(0 * * * ? *)"), "from 5 minutes to an hour"),

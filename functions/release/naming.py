@@ -1,4 +1,4 @@
-"""Names of models and endpoint configurations: SageMaker changes neither in place, so another content has another name."""
+"""Names of models and endpoint configurations. SageMaker changes neither in place: other content has another name."""
 
 import hashlib
 import json
@@ -29,7 +29,9 @@ def named(endpoint: str, package_arn: str, content: str) -> str:
 def is_of(endpoint: str, name: str) -> bool:
     """Whether `named` gave a name for this endpoint."""
     found = re.search(f"{NAMED}$", name)
-    return bool(found) and endpoint[: NAME_LIMIT - len(found[0])].rstrip("-") == name[: found.start()]
+    if found is None:
+        return False
+    return endpoint[: NAME_LIMIT - len(found[0])].rstrip("-") == name[: found.start()]
 
 
 def text(content: Mapping[str, Any]) -> str:
