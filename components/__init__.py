@@ -17,11 +17,13 @@ from components.model_registry import ModelRegistry, RegistrySpec
 from components.model_role import ModelRole
 from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
+from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
 from components.team import TeamNamespace, TeamSpec
 
 __all__ = [
     "Alerts",
     "AlertsSpec",
+    "ApiGatewayAccount",
     "AsyncSpec",
     "Budget",
     "BudgetSpec",
@@ -48,6 +50,8 @@ __all__ = [
     "NetworkSpec",
     "NodePool",
     "Nodes",
+    "PredictionApi",
+    "PredictionApiSpec",
     "RealTimeSpec",
     "RegistrySpec",
     "Rollout",
