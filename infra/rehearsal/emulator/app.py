@@ -6,12 +6,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.rehearsal.emulator import cloudtrail
+from infra.rehearsal.emulator import cloudtrail, mlflow
 from infra.rehearsal.emulator.calls import Call, Trail, body_of, describe, joined, turn_of
 
 StartResponse = Callable[..., Any]
@@ -71,6 +72,8 @@ class Application:
     def _serve(self, environ: dict[str, Any]) -> Answer:
         path = environ.get("PATH_INFO", "")
         body = body_of(environ)
+        if mlflow.is_for_a_server(environ):
+            return self._track(environ, body)
         if path.startswith("/_slipway/"):
             return self._administer(path.removeprefix("/_slipway/"), body)
         if path.startswith("/moto-api"):
@@ -85,6 +88,13 @@ class Application:
         self._trail.add(call, answer.code, error_code(answer))
         key = cloudtrail.key_in(environ.get("HTTP_AUTHORIZATION", ""))
         cloudtrail.tell(call, key, body, answer.body, error_code(answer))
+        return answer
+
+    def _track(self, environ: dict[str, Any], body: bytes) -> Answer:
+        """Answer a request for MLflow, which is no AWS API."""
+        status, text, call = mlflow.answer(environ, body, describe(environ, body))
+        answer = Answer(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")], text)
+        self._trail.add(call, status, error_code(answer))
         return answer
 
     def _administer(self, path: str, body: bytes) -> Answer:

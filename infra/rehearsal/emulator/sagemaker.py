@@ -37,6 +37,7 @@ from infra.rehearsal.emulator.capture import Captures
 from infra.rehearsal.emulator.feature_store import OfflineStore
 from infra.rehearsal.emulator.inference_components import ComponentOperations, Components
 from infra.rehearsal.emulator.job_calls import JobCalls
+from infra.rehearsal.emulator.mlflow import MlflowCalls, servers_of
 from infra.rehearsal.emulator.pipelines import PipelineCalls
 from infra.rehearsal.emulator.serving import Aws
 
@@ -214,7 +215,9 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
                 )
 
 
-class LiveSageMakerResponse(JobCalls, PipelineCalls, stored.KeepsFields, ComponentOperations, SageMakerResponse):
+class LiveSageMakerResponse(
+    JobCalls, PipelineCalls, MlflowCalls, stored.KeepsFields, ComponentOperations, SageMakerResponse
+):
     """The sagemaker service: moto's operations, some of them mended, and those it lacks."""
 
     def _components(self) -> Components:
@@ -420,6 +423,7 @@ class LiveSageMakerResponse(JobCalls, PipelineCalls, stored.KeepsFields, Compone
         by_arn: dict[str, Mapping[str, Any]] = {
             "feature-group": backend.feature_groups,
             "model-package": backend.model_packages,
+            **dict.fromkeys(("mlflow-tracking-server", "mlflow-app"), servers_of(backend)),
         }
         try:
             resource = by_arn[kind].get(arn) if kind in by_arn else backend._get_resource_from_arn(arn)
