@@ -13,7 +13,8 @@ from components.gpu import GpuPool, GpuSharing
 from components.gpu_device_plugin import GpuDevicePlugin
 from components.gpu_node_group import GpuNodeGroup
 from components.keys import Key, KeySpec
-from components.model_registry import ModelRegistry, RegistrySpec
+from components.ledger import Ledger, LedgerSpec
+from components.model_registry import CardSpec, ModelRegistry, RegistrySpec
 from components.model_role import ModelRole
 from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
@@ -27,6 +28,7 @@ __all__ = [
     "AsyncSpec",
     "Budget",
     "BudgetSpec",
+    "CardSpec",
     "Cluster",
     "ClusterSpec",
     "DataLake",
@@ -44,6 +46,8 @@ __all__ = [
     "GpuSharing",
     "Key",
     "KeySpec",
+    "Ledger",
+    "LedgerSpec",
     "ModelRegistry",
     "ModelRole",
     "Network",

@@ -107,6 +107,8 @@ class DataLake(pulumi.ComponentResource):
             target_prefix="data/",
             opts=child.merge(pulumi.ResourceOptions(depends_on=[logs_access])),
         )
+        # Products start what they do with new files by rules on these events.
+        aws.s3.BucketNotification(f"{name}-data", bucket=lake.id, eventbridge=True, opts=child)
         self.bucket, self.arn = lake.bucket, lake.arn
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})
 

@@ -123,6 +123,8 @@ class FeatureSchema(_Frozen):
     features: tuple[Feature, ...] = Field(min_length=1)
     ttl: Ttl | None = None
     """How long a record is valid; without it, until a newer one comes or it is deleted."""
+    version: PositiveInt = 1
+    """Of the feature group: a change that no update of a group can do needs the next one."""
 
     @model_validator(mode="after")
     def _fits(self) -> "FeatureSchema":

@@ -22,6 +22,9 @@ class Platform:
     data_bucket: pulumi.Input[str]
     """The data lake's bucket; a product keeps to the prefix `<product>/`."""
     data_bucket_arn: pulumi.Input[str]
+    ledger_bucket: pulumi.Input[str]
+    """Where it is written, for good, which model was live when."""
+    ledger_bucket_arn: pulumi.Input[str]
     alerts_topic_arn: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pulumi
-from pydantic import PositiveInt, StringConstraints
+from pydantic import PositiveInt, StringConstraints, field_validator
 
 from components import (
     Budget,
@@ -19,13 +19,26 @@ from components import (
     ModelRole,
     RegistrySpec,
 )
+from components.feature_store import last_output
+from components.iam import local_arn
 from components.model_registry import model_package_arn
-from functions.employment.features import SCHEMA
+from functions.employment.features import PREVIOUS, SCHEMA
 from infra.contract import Platform
 from infra.stack import Stack
 
 PRODUCT = "employment"
 """The product's prefix in the data lake."""
+
+CARD = {
+    "owner": "employment-team",
+    "purpose": "Tell how likely it is that a person has work, from what the census asks about them.",
+    "intended_uses": "Estimates over groups of people, such as a region's demand for help in finding work.",
+    "risk_rating": "High",
+    "risk_explanation": "Whoever decides about a person by it may treat people differently by sex, race or disability.",
+    "caveats": "Not for decisions about one person. Trained on Massachusetts in 2015: elsewhere and later it is worse.",
+    "factors": "Sex and race are among its features; how well it does for each group is measured with every version.",
+}
+"""What the model card of every version says."""
 
 RepositoryArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:ecr:[a-z0-9-]+:\d{12}:repository/[a-z0-9._/-]+$")]
 
@@ -40,10 +53,17 @@ class Employment(Stack):
     model_version: PositiveInt | None = None
     """The registry version the endpoint serves; without one there is no endpoint yet."""
     endpoint: EndpointSpec
-    registry: RegistrySpec = RegistrySpec(description="Whether a person has work, from census answers")
+    registry: RegistrySpec
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
     budget: BudgetSpec = BudgetSpec()
+
+    @field_validator("registry", mode="before")
+    @classmethod
+    def _with_card(cls, registry: Any) -> Any:
+        """What is the same in every environment is said here once."""
+        said = {"description": "Whether a person has work, from census answers", "card": CARD}
+        return {**said, **registry} if isinstance(registry, dict) else registry
 
     @property
     def needs(self) -> Sequence[str]:
@@ -64,13 +84,25 @@ class Employment(Stack):
             name,
             self.features,
             schema=SCHEMA,
+            previous_schema=PREVIOUS,
+            deployed_schema=last_output("feature_schema"),
             bucket=platform.data_bucket,
             bucket_arn=platform.data_bucket_arn,
-            prefix=f"{PRODUCT}/features",
+            prefix=PRODUCT,
             kms_key_arn=platform.kms_key_arn,
+            alerts_topic_arn=platform.alerts_topic_arn,
         )
         registry = ModelRegistry(
-            name, self.registry, kms_key_arn=platform.kms_key_arn, alerts_topic_arn=platform.alerts_topic_arn
+            name,
+            self.registry,
+            bucket_arn=platform.data_bucket_arn,
+            prefix=PRODUCT,
+            image_repository_arn=self.image_repository,
+            ledger_bucket=platform.ledger_bucket,
+            ledger_bucket_arn=platform.ledger_bucket_arn,
+            release_state_machine_arn=local_arn("states", f"stateMachine:{name}-release"),
+            kms_key_arn=platform.kms_key_arn,
+            alerts_topic_arn=platform.alerts_topic_arn,
         )
         Budget(
             name,
@@ -81,6 +113,15 @@ class Employment(Stack):
         data = pulumi.Output.concat("s3://", platform.data_bucket, "/", PRODUCT)
         return {
             "feature_group_name": features.feature_group_name,
+            "feature_schema": features.feature_schema,
+            "incoming_uri": features.incoming_uri,
+            "quarantine_uri": features.quarantine_uri,
+            "offline_uri": features.offline_uri,
+            "ingest_function_name": features.ingest_function_name,
+            "ledger_bucket": platform.ledger_bucket,
+            "signing_key_arn": registry.signing_key_arn,
+            "approver_role_arn": registry.approver_role_arn,
+            "complete_function_name": registry.complete_function_name,
             "model_package_group_name": registry.model_package_group_name,
             "model_role_arn": role.arn,
             "training_uri": pulumi.Output.concat(data, "/training"),

@@ -20,6 +20,8 @@ from components import (
     GpuPool,
     Key,
     KeySpec,
+    Ledger,
+    LedgerSpec,
     Network,
     NetworkSpec,
     TeamNamespace,
@@ -44,6 +46,7 @@ class PlatformStack(Stack):
     """Who shares the cluster: a namespace each."""
     key: KeySpec = KeySpec()
     data_lake: DataLakeSpec = DataLakeSpec()
+    ledger: LedgerSpec = LedgerSpec()
     budget: BudgetSpec = BudgetSpec()
 
     @field_validator("teams")
@@ -70,6 +73,7 @@ class PlatformStack(Stack):
         key = Key(name, self.key)
         network = Network(name, self.network, kms_key_arn=key.arn)
         lake = DataLake(name, self.data_lake, kms_key_arn=key.arn)
+        ledger = Ledger(name, self.ledger, kms_key_arn=key.arn)
         alerts = Alerts(name, self.alerts, kms_key_arn=key.arn)
         Budget(
             name,
@@ -109,6 +113,8 @@ class PlatformStack(Stack):
                     kms_key_arn=key.arn,
                     data_bucket=lake.bucket,
                     data_bucket_arn=lake.arn,
+                    ledger_bucket=ledger.bucket,
+                    ledger_bucket_arn=ledger.arn,
                     alerts_topic_arn=alerts.topic_arn,
                     cluster_name=cluster.name,
                 )

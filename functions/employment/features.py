@@ -60,3 +60,5 @@ SCHEMA: Final = FeatureSchema(
     ),
     ttl=Ttl(value=730, unit="Days"),
 )
+PREVIOUS: Final[FeatureSchema | None] = None
+"""The version of the schema that is being replaced, while a migration lasts: both feature groups get every row."""

@@ -180,6 +180,7 @@ class Deployment:
         self.settings, self.state, self.preview = settings, state, preview
         self._providers = Providers(settings, factories, state)
         self._reference, self._listener, self._analyze = reference, on_event, analyze
+        self._own_outputs = dict(state.outputs() or {})
         self._lock, self._telling = Lock(), Lock()
         self._claimed: dict[str, Signal] = {}
         """The URNs that the program registered or read."""
@@ -328,7 +329,8 @@ class Deployment:
         *path, stack = name.split("/")
         if len(path) == 2 and path[1] != PROJECT:
             raise Unsupported(f"StackReference {name!r}: the rehearsal knows the stacks of project {PROJECT} alone")
-        outputs = self._reference(stack)
+        # A stack that reads its own outputs is told what its last deployment exported: nothing, before there was one.
+        outputs = self._own_outputs if stack == self.settings.stack else self._reference(stack)
         secrets = sorted(key for key, value in outputs.items() if holds_secret(value))
         return {"name": name, "outputs": outputs, "secretOutputNames": secrets}
 
