@@ -30,12 +30,10 @@ from components import (
     GpuPool,
     Key,
     KeySpec,
-    ModelRegistry,
     ModelRole,
     Network,
     NetworkSpec,
     NodePool,
-    RegistrySpec,
     TeamNamespace,
     TeamSpec,
 )
@@ -449,22 +447,6 @@ class TestFeatureStore:
 
         online = made.only(aws.sagemaker.FeatureGroup)["onlineStoreConfig"]
         assert online["ttlDuration"] == {"unit": "Days", "value": 7}
-
-
-def test_every_decision_about_a_model_is_told_and_none_is_lost() -> None:
-    made = up(
-        lambda: ModelRegistry("churn", RegistrySpec(description="who leaves"), kms_key_arn=KEY, alerts_topic_arn=TOPIC)
-    )
-
-    pattern = json.loads(made.only(aws.cloudwatch.EventRule)["eventPattern"])
-    target = made.only(aws.cloudwatch.EventTarget)
-    assert pattern["detail"] == {
-        "ModelPackageGroupName": ["churn"],
-        "ModelApprovalStatus": ["Approved", "Rejected"],
-    }
-    assert (target["arn"], target["deadLetterConfig"]) == (TOPIC, {"arn": "arn:aws:pretend:::churn-decisions-lost"})
-    assert made.only(aws.sqs.Queue)["kmsMasterKeyId"] == KEY
-    assert made.only(aws.cloudwatch.MetricAlarm)["alarmActions"] == [TOPIC]
 
 
 class TestModelRole:

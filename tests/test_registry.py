@@ -8,8 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
+import pulumi_aws as aws
 import pytest
+from judging import resource
+from pretend_aws import CONFIG, KEY, TOPIC, PretendAws, up
+from pydantic import ValidationError
 
+from components.iam import document
+from components.model_registry import CardSpec, ModelRegistry, RegistrySpec, for_consumers, may_register, may_verify
 from functions import ledger
 from functions.ledger import Entry
 from functions.registry import approvals, card, retention, sign
@@ -17,6 +23,10 @@ from functions.registry.card import IncompleteCard
 from functions.registry.complete import CannotComplete, complete
 from functions.registry.sign import CannotBeSigned
 from functions.registry.verify import Evidence, NotReleasable, same_person, verify
+from infra.check import check
+from infra.rehearsal.engine import Plan
+from infra.settings import Settings
+from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, new, until
 
 GATE = {"accuracy": 0.8, "auc": 0.88}
@@ -716,3 +726,238 @@ class TestRetention:
                 "the endpoint is made",
             )
             sagemaker.delete_endpoint(EndpointName=registry.group)
+
+
+LAKE, LEDGER = "arn:aws:s3:::lake", "arn:aws:s3:::ledger"
+MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:churn-release"
+REVIEWERS = f"arn:aws:iam::{ACCOUNT}:role/reviewers"
+REPOSITORY = f"arn:aws:ecr:{REGION}:683313688378:repository/sagemaker-scikit-learn"
+PACKAGES = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/churn/*"
+SPEC: dict[str, Any] = {"description": "who leaves", "card": USE, "approvers": [REVIEWERS]}
+
+
+def declared(release: str | None = MACHINE, **spec: Any) -> PretendAws:
+    """What a registry asks AWS for."""
+    return up(
+        lambda: ModelRegistry(
+            "churn",
+            RegistrySpec.model_validate({**SPEC, **spec}),
+            bucket_arn=LAKE,
+            prefix="churn",
+            image_repository_arn=REPOSITORY,
+            ledger_bucket="ledger",
+            ledger_bucket_arn=LEDGER,
+            release_state_machine_arn=release,
+            kms_key_arn=KEY,
+            alerts_topic_arn=TOPIC,
+        )
+    )
+
+
+def allowing(statements: list[dict[str, Any]], action: str) -> list[dict[str, Any]]:
+    return [each for each in statements if each["Effect"] == "Allow" and action in each["Action"]]
+
+
+def violations(made: PretendAws) -> list[str]:
+    """What the packs say of all that was asked for, as if its tags came from the provider and a budget stood by."""
+    tags = dict.fromkeys(TAGS, "x")
+    resources = tuple(
+        resource(each.typ, each.name, **{"tags": tags, **each.inputs}) for each in made.resources if each.custom
+    )
+    settings = Settings(
+        "churn-local", "local", REGION, ACCOUNT, 150.0, tags, None, {**CONFIG, "slipway:usd_per_month": "150"}
+    )  # type: ignore[arg-type]  # no program is run
+    report = check([(settings, Plan("churn-local", resources, (), {}))])
+    return [
+        f"{each.resource}: {each.sentence}" for each in report.violations if each.rule != "stack-watches-its-budget"
+    ]
+
+
+class TestComponent:
+    @pytest.fixture(scope="class")
+    def made(self) -> PretendAws:
+        return declared()
+
+    @pytest.mark.parametrize("spec", [{}, {"consumers": ["210987654321"], "verified_names": True}])
+    def test_keeps_to_every_pack(self, spec: dict[str, Any]) -> None:
+        assert violations(declared(**spec)) == []
+
+    def test_the_packs_would_say_if_it_did_not(self, made: PretendAws) -> None:
+        [policy] = [each for each in made.resources if each.name == "churn-approver" and "policy" in each.inputs]
+        open_ = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"}]})
+        before = policy.inputs["policy"]
+        try:
+            policy.inputs["policy"] = open_
+            assert len(violations(made)) >= 1
+        finally:
+            policy.inputs["policy"] = before
+
+    def test_every_decision_is_told_and_none_is_lost(self, made: PretendAws) -> None:
+        rules, targets = made.inputs(aws.cloudwatch.EventRule), made.inputs(aws.cloudwatch.EventTarget)
+
+        assert json.loads(rules["churn-decided"]["eventPattern"])["detail"] == {
+            "ModelPackageGroupName": ["churn"],
+            "ModelApprovalStatus": ["Approved", "Rejected"],
+        }
+        assert targets["churn-decided"]["arn"] == TOPIC
+        assert {each["deadLetterConfig"]["arn"] for each in targets.values()} == {
+            "arn:aws:pretend:::churn-decisions-lost"
+        }
+
+    def test_cloudtrail_tells_who_decided(self, made: PretendAws) -> None:
+        pattern = json.loads(made.inputs(aws.cloudwatch.EventRule)["churn-approvals"]["eventPattern"])
+
+        assert pattern["detail-type"] == ["AWS API Call via CloudTrail"]
+        assert pattern["detail"]["requestParameters"]["modelPackageArn"] == [{"prefix": PACKAGES.removesuffix("*")}]
+        assert made.only(aws.lambda_.Permission)["sourceAccount"] == ACCOUNT
+
+    def test_one_function_signs_and_nobody_else(self, made: PretendAws) -> None:
+        key = made.only(aws.kms.Key)
+        statements = made.statements(aws.kms.KeyPolicy, "churn-signing")
+        signer = "arn:aws:pretend:::churn-registry-complete"
+
+        assert (key["keyUsage"], key["customerMasterKeySpec"]) == ("SIGN_VERIFY", "ECC_NIST_P256")
+        [allowed] = allowing(statements, "kms:Sign")
+        assert allowed["Condition"] == {"ArnEquals": {"aws:PrincipalArn": signer}}
+        [denied] = [each for each in statements if each["Effect"] == "Deny"]
+        assert (denied["Action"], denied["Condition"]) == (
+            "kms:Sign",
+            {"ArnNotEquals": {"aws:PrincipalArn": signer}},
+        )
+        everyones = [each for each in statements if each["Effect"] == "Allow" and "Condition" not in each]
+        assert not any("kms:*" in each["Action"] or "kms:Sign" in each["Action"] for each in everyones)
+        may_sign = [
+            name
+            for name in made.inputs(aws.iam.RolePolicy)
+            if allowing(made.statements(aws.iam.RolePolicy, name), "kms:Sign")
+        ]
+        assert may_sign == ["churn-registry-complete"]
+
+    def test_an_approver_decides_and_does_nothing_else(self, made: PretendAws) -> None:
+        role = made.inputs(aws.iam.Role)["churn-approver"]
+        [trust] = json.loads(role["assumeRolePolicy"])["Statement"]
+        [statement] = made.statements(aws.iam.RolePolicy, "churn-approver")
+
+        assert trust["Principal"] == {"AWS": [REVIEWERS]}
+        assert (statement["Action"], statement["Resource"]) == (["sagemaker:UpdateModelPackage"], [PACKAGES])
+        assert statement["Condition"] == {"StringEquals": {"sagemaker:ModelApprovalStatus": ["Approved", "Rejected"]}}
+
+    def test_an_approver_can_be_held_to_their_own_name(self) -> None:
+        role = declared(verified_names=True).inputs(aws.iam.Role)["churn-approver"]
+        [trust] = json.loads(role["assumeRolePolicy"])["Statement"]
+
+        assert trust["Condition"] == {"StringEquals": {"sts:RoleSessionName": "${aws:SourceIdentity}"}}
+
+    def test_no_function_of_the_registry_may_approve(self, made: PretendAws) -> None:
+        for name in made.inputs(aws.iam.RolePolicy):
+            for statement in allowing(made.statements(aws.iam.RolePolicy, name), "sagemaker:UpdateModelPackage"):
+                if name != "churn-approver":
+                    assert statement["Condition"] == {"Null": {"sagemaker:ModelApprovalStatus": "true"}}
+
+    def test_a_training_pipeline_may_not_approve(self) -> None:
+        statements = up_statements(lambda: may_register("churn"))
+        [register] = allowing(statements, "sagemaker:CreateModelPackage")
+        [denied] = [each for each in statements if each["Effect"] == "Deny"]
+
+        assert register["Condition"] == {"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}}
+        assert denied["Action"] == ["sagemaker:UpdateModelPackage"]
+        assert denied["Condition"] == {"Null": {"sagemaker:ModelApprovalStatus": "false"}}
+
+    def test_a_release_may_verify_and_not_sign(self) -> None:
+        statements = up_statements(
+            lambda: may_verify(
+                "churn", bucket_arn=LAKE, prefix="churn", image_repository_arn=REPOSITORY, signing_key_arn=KEY
+            )
+        )
+
+        assert allowing(statements, "kms:Verify") and not allowing(statements, "kms:Sign")
+
+    def test_an_approval_starts_the_release_where_there_is_one(self, made: PretendAws) -> None:
+        [start] = allowing(made.statements(aws.iam.RolePolicy, "churn-registry-approvals"), "states:StartExecution")
+        alone = declared(release=None)
+
+        assert start["Resource"] == [MACHINE]
+        assert (
+            made.inputs(aws.lambda_.Function)["churn-registry-approvals"]["environment"]["variables"][
+                "RELEASE_STATE_MACHINE_ARN"
+            ]
+            == MACHINE
+        )
+        assert not allowing(alone.statements(aws.iam.RolePolicy, "churn-registry-approvals"), "states:StartExecution")
+
+    def test_other_accounts_may_serve_and_not_decide(self, made: PretendAws) -> None:
+        shared = declared(consumers=["210987654321"])
+        statements = shared.statements(aws.sagemaker.ModelPackageGroupPolicy, "churn", "resourcePolicy")
+
+        assert {json.dumps(each["Principal"]) for each in statements} == {'{"AWS": ["arn:aws:iam::210987654321:root"]}'}
+        assert allowing(statements, "sagemaker:CreateModel")
+        assert not allowing(statements, "sagemaker:UpdateModelPackage")
+        assert made.inputs(aws.sagemaker.ModelPackageGroupPolicy) == {}
+
+    def test_other_accounts_need_the_bucket_the_key_and_the_image_too(self) -> None:
+        for part, action in (("bucket", "s3:GetObject"), ("key", "kms:Decrypt"), ("repository", "ecr:BatchGetImage")):
+            statements = up_statements(
+                lambda part=part: for_consumers(["210987654321"], bucket_arn=LAKE, prefix="churn")[part]
+            )
+            assert allowing(statements, action)
+            assert all(each["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]} for each in statements)
+
+    def test_its_versions_outlive_the_stack(self) -> None:
+        kept = declared(protect=False)
+
+        assert [each.name for each in kept.resources if each.typ == aws.sagemaker.ModelPackageGroup.pulumi_type]
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"approvers": ["ann"]}, "String should match pattern"),
+            ({"consumers": ["prod"]}, "String should match pattern"),
+            ({"card": {**USE, "purpose": " "}}, "at least 1 character"),
+            ({"card": {**USE, "caveats": "x" * 2049}}, "at most 2048"),
+            ({"card": {**USE, "risk_rating": "unknown"}}, "'High', 'Medium' or 'Low'"),
+            ({"card": {name: text for name, text in USE.items() if name != "owner"}}, "owner"),
+            ({"keep_days": 0}, "greater than or equal to 1"),
+        ],
+    )
+    def test_a_mistake_is_told_when_the_yaml_is_read(self, wrong: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValidationError, match=words):
+            RegistrySpec.model_validate({**SPEC, **wrong})
+
+    def test_the_card_of_the_yaml_is_what_cards_are_made_of(self) -> None:
+        assert set(card.USE) <= CardSpec.model_fields.keys()
+        assert CardSpec.model_fields.keys() - set(card.USE) == {"factors", "ethical_considerations"}
+
+    def test_every_alarm_says_what_to_do(self) -> None:
+        guides = []
+
+        def program() -> None:
+            guides.extend(
+                ModelRegistry(
+                    "churn",
+                    RegistrySpec.model_validate(SPEC),
+                    bucket_arn=LAKE,
+                    prefix="churn",
+                    image_repository_arn=REPOSITORY,
+                    ledger_bucket="ledger",
+                    ledger_bucket_arn=LEDGER,
+                    release_state_machine_arn=None,
+                    kms_key_arn=KEY,
+                    alerts_topic_arn=TOPIC,
+                ).guides
+            )
+
+        made = up(program)
+        own = {name for name in made.inputs(aws.cloudwatch.MetricAlarm) if name.startswith("churn-registry-")}
+        assert {guide.alarm for guide in guides} == own
+        assert all(guide.look and guide.act for guide in guides)
+
+
+def up_statements(make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The statements as a document has them, their Outputs known."""
+    found: list[dict[str, Any]] = []
+
+    def program() -> None:
+        document(*make()).apply(lambda text: found.extend(json.loads(text)["Statement"]))
+
+    up(program)
+    return found
