@@ -372,7 +372,7 @@ def test_takes_a_custom_resource_that_is_right(cluster: KubernetesProvider, type
         (
             f"{KUEUE}:ClusterQueue",
             queue([flavor(borrowingLimit=1)], cohortName=None),
-            r"only a queue with a cohortName",
+            r"resources.cpu: only what has a cohort",
         ),
         (f"{KUEUE}:ClusterQueue", {**queue(), "status": {}}, r"the object: .*'status' was unexpected"),
         (

@@ -99,10 +99,11 @@ def _cluster_queue(manifest: Mapping[str, Any]) -> Problems:
 
 
 def _cohort(manifest: Mapping[str, Any]) -> Problems:
-    yield from _resource_groups(manifest.get("spec", {}), cohort=True)
+    spec = manifest.get("spec", {})
+    yield from _resource_groups(spec, cohort=bool(spec.get("parentName")), lends_more=True)
 
 
-def _resource_groups(spec: Mapping[str, Any], cohort: bool) -> Problems:
+def _resource_groups(spec: Mapping[str, Any], cohort: bool, lends_more: bool = False) -> Problems:
     flavors: set[str] = set()
     resources: set[str] = set()
     for index, group in enumerate(spec.get("resourceGroups", [])):
@@ -119,13 +120,11 @@ def _resource_groups(spec: Mapping[str, Any], cohort: bool) -> Problems:
             if [each["name"] for each in flavor["resources"]] != covered:
                 yield f"{at}.resources", f"set coveredResources, in their order: {', '.join(covered)}"
             for each in flavor["resources"]:
+                at_resource = f"{at}.resources.{each['name']}"
                 if not cohort and ("borrowingLimit" in each or "lendingLimit" in each):
-                    yield f"{at}.resources.{each['name']}", "only a queue with a cohortName borrows and lends"
-                if "lendingLimit" in each and amount(each["lendingLimit"]) > amount(each["nominalQuota"]):
-                    yield (
-                        f"{at}.resources.{each['name']}.lendingLimit",
-                        "is above nominalQuota: no queue lends what it lacks",
-                    )
+                    yield at_resource, "only what has a cohort (a cohort: a parent) borrows and lends"
+                if not lends_more and amount(each.get("lendingLimit", 0)) > amount(each["nominalQuota"]):
+                    yield f"{at_resource}.lendingLimit", "is above nominalQuota: no queue lends what it lacks"
 
 
 def _flavor(manifest: Mapping[str, Any]) -> Problems:
