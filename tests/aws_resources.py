@@ -516,6 +516,7 @@ CASES: Mapping[str, Case] = {
         "LoggingEnabled.TargetPrefix",
         "b/",
     ),
+    "aws:s3/bucketNotification:BucketNotification": Case(_in_bucket(eventbridge=True)),
     "aws:s3/bucketPolicy:BucketPolicy": Case(
         _in_bucket(policy=document("s3:GetObject", Principal="*", Resource="arn:aws:s3:::b/*")),
         lambda world: {"policy": document("s3:PutObject", Principal="*", Resource="arn:aws:s3:::b/*")},
@@ -734,6 +735,13 @@ CASES: Mapping[str, Case] = {
         "MaximumRetryAttempts",
         2,
         unseen="moto 5.2.5 tells a function's first configuration, whatever is put after it",
+    ),
+    "aws:lambda/invocation:Invocation": Case(
+        lambda world: {
+            "functionName": world("aws:lambda/function:Function")["id"],
+            "input": json.dumps({"number": world.number()}),
+        },
+        stays="what was done is done",
     ),
     "aws:lambda/permission:Permission": Case(
         lambda world: {

@@ -72,6 +72,7 @@ UNTAGGED = frozenset(
         "aws:kms/keyPolicy:KeyPolicy",
         "aws:lambda/alias:Alias",
         "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
+        "aws:lambda/invocation:Invocation",
         "aws:lambda/permission:Permission",
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
         "aws:s3/bucketLogging:BucketLogging",

@@ -17,6 +17,7 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.model import ServiceModel, Shape
+from botocore.response import StreamingBody
 
 from infra.rehearsal.aws import assets
 from infra.rehearsal.aws.mapping import ASIDE, Values, fill, find, parameters
@@ -323,6 +324,10 @@ class AwsProvider:
             raise AwsError(f"{row.service}.{call}", told.get("Code", ""), told.get("Message", "")) from error
         except BotoCoreError as error:
             raise ProviderError(f"{row.service}.{call}: {error}") from error
+        if isinstance(payload := response.get("Payload"), StreamingBody):
+            response["Payload"] = payload.read().decode()
+            if kind := response.get("FunctionError"):
+                raise AwsError(f"{row.service}.{call}", f"FunctionError {kind}", response["Payload"])
         return response
 
     def _client(self, service: str) -> Any:

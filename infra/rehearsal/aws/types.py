@@ -4,6 +4,7 @@ A row says what Pulumi's names cannot tell: everything else is matched by name (
 An input that no row's change covers, and that the creating call cannot change either, forces a replacement.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -414,6 +415,13 @@ def _bucket_part(
     )
 
 
+def _bucket_events(values: Values) -> Mapping[str, Any]:
+    """Raises ProviderError for anything but events to EventBridge: the stacks use nothing else."""
+    if not values.get("eventbridge"):
+        raise ProviderError("eventbridge: the rehearsal's buckets send events to EventBridge alone; set it to true")
+    return {"Bucket": values["bucket"], "NotificationConfiguration": {"EventBridgeConfiguration": {}}}
+
+
 # --- logs, metrics, events, messages --------------------------------------------------------------------------------
 
 
@@ -709,6 +717,10 @@ def _code(values: Values) -> Mapping[str, Any]:
         if values.get("code")
         else passed("s3Bucket", "s3Key", "s3ObjectVersion", "imageUri")(values)
     )
+
+
+def _invocation(values: Values) -> str:
+    return f"{values['functionName']}_$LATEST_{hashlib.md5(values['input'].encode()).hexdigest()}"
 
 
 def _function(values: Values) -> Mapping[str, Any]:
@@ -1144,6 +1156,18 @@ TYPES: Final[Mapping[str, Type]] = {
         },
         found="LoggingEnabled",
         delete=[("PutBucketLogging", {"Bucket": "{id}", "BucketLoggingStatus": {}})],
+    ),
+    "aws:s3/bucketNotification:BucketNotification": Type(
+        service="s3",
+        create="PutBucketNotificationConfiguration",
+        arguments=_bucket_events,
+        id="{bucket}",
+        read=Read(
+            "GetBucketNotificationConfiguration",
+            {"Bucket": "{id}"},
+            lambda response, _: "EventBridgeConfiguration" in response,
+        ),
+        delete=[("PutBucketNotificationConfiguration", {"Bucket": "{id}", "NotificationConfiguration": {}})],
     ),
     "aws:s3/bucketPolicy:BucketPolicy": _bucket_part("Policy", {"Bucket": "{bucket}", "Policy": "{policy}"}),
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _bucket_part(
@@ -1724,6 +1748,17 @@ TYPES: Final[Mapping[str, Type]] = {
         keys=("functionName",),
         read=Read("GetFunctionEventInvokeConfig", {"FunctionName": "{id}"}, "FunctionArn"),
         delete=[("DeleteFunctionEventInvokeConfig", {"FunctionName": "{id}"})],
+    ),
+    "aws:lambda/invocation:Invocation": Type(
+        # One that is changed is made anew, which invokes; to delete it does nothing.
+        service="lambda",
+        create="Invoke",
+        arguments={"FunctionName": "{functionName}", "Payload": "{input}"},
+        outputs={"result": "Payload"},
+        id=_invocation,
+        read=Read("GetFunction", {"FunctionName": "{functionName}"}, "Configuration"),
+        delete=[],
+        local=("triggers",),
     ),
     "aws:lambda/permission:Permission": Type(
         service="lambda",

@@ -19,6 +19,7 @@ from werkzeug.serving import make_server
 from infra.rehearsal.emulator import (
     alarms,
     autoscaling,
+    bucket_events,
     children,
     events,
     jobs,
@@ -69,6 +70,7 @@ def main() -> None:
     repairs.install()
     lambdas.install(endpoint, work)
     events.install(endpoint)
+    bucket_events.install()
     schedules.install()
     alarms.install()
     logs.install()

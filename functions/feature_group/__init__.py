@@ -1,0 +1,1 @@
+"""Keeps feature groups as their schema says, without ever losing a record."""
