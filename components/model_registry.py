@@ -50,8 +50,8 @@ class RegistrySpec(Spec):
     """What a model is for, and who decides on it."""
 
     description: str = Field(min_length=1, max_length=1024)
-    card: CardSpec | None = None
-    approvers: tuple[RoleArn, ...] = ()
+    card: CardSpec
+    approvers: tuple[RoleArn, ...] = Field(min_length=1)
     """The roles of those who may approve. One who has started the training of a version is not let approve it."""
     verified_names: bool = False
     """Whether an approver's session must be called as their identity provider calls them (aws:SourceIdentity). Without
@@ -105,8 +105,6 @@ class ModelRegistry(pulumi.ComponentResource):
         super().__init__("slipway:index:ModelRegistry", name, opts=opts)
         if len(name) > LONGEST_NAME:
             raise ValueError(f"{name} has {len(name)} characters: a product's stack has at most {LONGEST_NAME}")
-        if spec.card is None or not spec.approvers:
-            raise ValueError("registry.card and registry.approvers are missing in the stack's YAML")
         child = pulumi.ResourceOptions(parent=self)
 
         group = aws.sagemaker.ModelPackageGroup(
@@ -213,7 +211,7 @@ class ModelRegistry(pulumi.ComponentResource):
         approver = _approver(name, spec, child)
         _tell(name, approvals, lost, alerts_topic_arn, child)
         _daily(name, retention, lost, kms_key_arn, child)
-        self.guides = _alarms(name, complete, approvals, retention, alerts_topic_arn, child)
+        self.guides = [*_alarms(name, complete, approvals, retention, alerts_topic_arn, child), *lost.guides]
 
         self.model_package_group_name, self.arn = group.model_package_group_name, group.arn
         self.signing_key_arn, self.approver_role_arn = key.arn, approver.arn
