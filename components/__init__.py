@@ -3,6 +3,7 @@
 from components.alerts import Alerts, AlertsSpec
 from components.budget import Budget, BudgetSpec
 from components.cluster import Cluster, ClusterSpec
+from components.dashboard import Dashboard
 from components.data_lake import DataLake, DataLakeSpec
 from components.dead_letters import DeadLetters
 from components.drift_monitor import DriftMonitor, DriftSpec
@@ -19,6 +20,7 @@ from components.model_role import ModelRole
 from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
+from components.runbook import Runbook
 from components.team import TeamNamespace, TeamSpec
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "CardSpec",
     "Cluster",
     "ClusterSpec",
+    "Dashboard",
     "DataLake",
     "DataLakeSpec",
     "DeadLetters",
@@ -59,6 +62,7 @@ __all__ = [
     "RealTimeSpec",
     "RegistrySpec",
     "Rollout",
+    "Runbook",
     "ScaleToZeroSpec",
     "ServerlessSpec",
     "TeamNamespace",

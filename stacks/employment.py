@@ -1,6 +1,7 @@
 """The employment model: whether a person has work, from what the census asks about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pulumi
@@ -9,6 +10,7 @@ from pydantic import PositiveInt, StringConstraints, field_validator
 from components import (
     Budget,
     BudgetSpec,
+    Dashboard,
     DriftMonitor,
     DriftSpec,
     Endpoint,
@@ -18,6 +20,7 @@ from components import (
     ModelRegistry,
     ModelRole,
     RegistrySpec,
+    Runbook,
 )
 from components.feature_store import last_output
 from components.iam import local_arn
@@ -41,6 +44,15 @@ CARD = {
 """What the model card of every version says."""
 
 RepositoryArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:ecr:[a-z0-9-]+:\d{12}:repository/[a-z0-9._/-]+$")]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What there is once a version is served."""
+
+    parts: Sequence[Any]
+    """Components with guides for the runbook, and charts for the dashboard."""
+    outputs: Mapping[str, pulumi.Input[Any]]
 
 
 class Employment(Stack):
@@ -110,6 +122,15 @@ class Employment(Stack):
             usd_per_month=pulumi.Config().require_float("usd_per_month"),
             alerts_topic_arn=platform.alerts_topic_arn,
         )
+        serving = self._serve(name, self.model_version, platform, role) if self.model_version else None
+        watched = [features, registry, *(serving.parts if serving else ())]
+        guides = [guide for part in watched for guide in part.guides]
+        runbook = Runbook(name, guides=guides)
+        Dashboard(
+            name,
+            charts=[chart for part in watched for chart in getattr(part, "charts", ())],
+            alarms=[guide.alarm for guide in guides],
+        )
         data = pulumi.Output.concat("s3://", platform.data_bucket, "/", PRODUCT)
         return {
             "feature_group_name": features.feature_group_name,
@@ -119,19 +140,20 @@ class Employment(Stack):
             "offline_uri": features.offline_uri,
             "ingest_function_name": features.ingest_function_name,
             "ledger_bucket": platform.ledger_bucket,
+            "model_package_group_name": registry.model_package_group_name,
             "signing_key_arn": registry.signing_key_arn,
             "approver_role_arn": registry.approver_role_arn,
             "complete_function_name": registry.complete_function_name,
-            "model_package_group_name": registry.model_package_group_name,
             "model_role_arn": role.arn,
+            "runbook_url": runbook.url,
             "training_uri": pulumi.Output.concat(data, "/training"),
             "models_uri": pulumi.Output.concat(data, "/models"),
             "captures_uri": pulumi.Output.concat(data, "/captures"),
             "reports_uri": pulumi.Output.concat(data, "/monitors"),
-            **(self._serve(name, self.model_version, platform, role) if self.model_version else {}),
+            **(serving.outputs if serving else {}),
         }
 
-    def _serve(self, name: str, version: int, platform: Platform, role: ModelRole) -> dict[str, pulumi.Input[Any]]:
+    def _serve(self, name: str, version: int, platform: Platform, role: ModelRole) -> "Serving":
         """The endpoint of one model version, and what watches it."""
         package = model_package_arn(name, version)
         endpoint = Endpoint(
@@ -156,10 +178,13 @@ class Employment(Stack):
             kms_key_arn=platform.kms_key_arn,
             alerts_topic_arn=platform.alerts_topic_arn,
         )
-        return {
-            "endpoint_name": endpoint.endpoint_name,
-            "model_package_arn": package,
-            "schedule_name": monitor.schedule_name,
-            "drift_function_name": monitor.function_name,
-            "drift_alarm_name": monitor.alarm_name,
-        }
+        return Serving(
+            [endpoint, monitor],
+            {
+                "endpoint_name": endpoint.endpoint_name,
+                "model_package_arn": package,
+                "schedule_name": monitor.schedule_name,
+                "drift_function_name": monitor.function_name,
+                "drift_alarm_name": monitor.alarm_name,
+            },
+        )
