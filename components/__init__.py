@@ -21,7 +21,8 @@ from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
 from components.runbook import Runbook
-from components.team import TeamNamespace, TeamSpec
+from components.queues import Queues, QueuesSpec, check_quotas
+from components.team import Share, Team, TeamNamespace, TeamSpec
 
 __all__ = [
     "Alerts",
@@ -59,12 +60,17 @@ __all__ = [
     "Nodes",
     "PredictionApi",
     "PredictionApiSpec",
+    "Queues",
+    "QueuesSpec",
     "RealTimeSpec",
     "RegistrySpec",
     "Rollout",
     "Runbook",
     "ScaleToZeroSpec",
     "ServerlessSpec",
+    "Share",
+    "Team",
     "TeamNamespace",
     "TeamSpec",
+    "check_quotas",
 ]
