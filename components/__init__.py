@@ -20,8 +20,8 @@ from components.model_role import ModelRole
 from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
-from components.runbook import Runbook
 from components.queues import Queues, QueuesSpec, check_quotas
+from components.runbook import Runbook
 from components.team import Share, Team, TeamNamespace, TeamSpec
 
 __all__ = [
