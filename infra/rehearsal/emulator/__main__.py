@@ -22,6 +22,7 @@ from infra.rehearsal.emulator import (
     bucket_events,
     children,
     events,
+    gateway,
     jobs,
     lambdas,
     logs,
@@ -74,6 +75,7 @@ def main() -> None:
     schedules.install()
     alarms.install()
     logs.install()
+    gateway.install()
     sagemaker.install(sagemaker.LiveSettings(endpoint, work))
 
     for number in (signal.SIGTERM, signal.SIGINT):

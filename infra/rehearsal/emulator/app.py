@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.rehearsal.emulator import cloudtrail, mlflow
+from infra.rehearsal.emulator import cloudtrail, gateway, mlflow
 from infra.rehearsal.emulator.calls import Call, Trail, body_of, describe, joined, turn_of
 
 StartResponse = Callable[..., Any]
@@ -76,6 +76,11 @@ class Application:
             return self._track(environ, body)
         if path.startswith("/_slipway/"):
             return self._administer(path.removeprefix("/_slipway/"), body)
+        if gateway.takes(environ):
+            reply, call = gateway.serve(environ, body)
+            answer = Answer(f"{reply.status} {HTTPStatus(reply.status).phrase}", reply.headers, reply.body)
+            self._trail.add(call, answer.code, error_code(answer))
+            return answer
         if path.startswith("/moto-api"):
             answer = self._ask_moto(environ)
             if path.startswith("/moto-api/reset"):
