@@ -1,21 +1,33 @@
 """GPU nodes for an EKS cluster, as a managed node group."""
 
-from base64 import b64encode
 from collections.abc import Sequence
+from datetime import UTC, timedelta
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components import gpu_boot
 from components.gpu import GPU, GPU_LABEL, POOL_LABEL, GpuPool
-from components.nodes import METADATA, OWNED_BY_THE_AUTOSCALER, disk, node_role, tagged
+from components.gpu_instances import RELEASES
+from components.iam import allow, document, trust, use_key
+from components.nodes import OWNED_BY_THE_AUTOSCALER, disk, node_role, node_template
 
-__all__ = ["GPU", "GPU_LABEL", "POOL_LABEL", "GpuNodeGroup", "GpuPool"]
+__all__ = ["GPU", "GPU_LABEL", "POOL_LABEL", "Fabric", "GpuNodeGroup", "GpuPool", "subnets_of"]
 
 CAPACITY_TYPES = {"spot": "SPOT", "capacity-block": "CAPACITY_BLOCK"}
+OS_VOLUME_GIB = 20
+"""Of Bottlerocket, which keeps images and containers on a second volume."""
+WARNED = timedelta(hours=2)
+"""Before a Capacity Block ends, half an hour before which EC2 begins to terminate its instances."""
 
 
 class GpuNodeGroup(pulumi.ComponentResource):
-    """Nodes that run only pods asking for their GPUs, and are replaced when a GPU fails."""
+    """Nodes that run only pods asking for their GPUs, and are replaced when a GPU fails.
+
+    Nothing here changes their number between `min_size` and `max_size`: set it with
+    `aws eks update-nodegroup-config`, or let Karpenter scale the pool.
+    """
 
     node_group_name: pulumi.Output[str]
     role_arn: pulumi.Output[str]
@@ -29,37 +41,70 @@ class GpuNodeGroup(pulumi.ComponentResource):
         cluster_name: pulumi.Input[str],
         subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]],
         kms_key_arn: pulumi.Input[str],
+        zones: Sequence[str] = (),
         kubernetes_version: str | None = None,
+        vpc_id: pulumi.Input[str] | None = None,
+        cluster_security_group_id: pulumi.Input[str] | None = None,
+        alerts_topic_arn: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`pool` is what pods call it, in the label `slipway/pool`."""
+        """`pool` is what pods call it, in the label `slipway/pool`; `zones` are the subnets' letters, in their order.
+
+        `vpc_id` and `cluster_security_group_id` are needed with EFA, `alerts_topic_arn` with a Capacity Block.
+        """
         super().__init__("slipway:index:GpuNodeGroup", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
+        if spec.scaling != "managed":
+            raise ValueError(f"pool {pool} is Karpenter's: make a KarpenterPool of it")
 
         role, attached = node_role(name, child)
-        template = aws.ec2.LaunchTemplate(
-            f"{name}-node",
-            block_device_mappings=[disk("/dev/xvda", spec.disk_gib, kms_key_arn)],
-            metadata_options=METADATA,
-            tag_specifications=tagged(name),
-            user_data=b64encode(USE_LOCAL_DISKS.encode()).decode(),
-            update_default_version=True,
+        settings: dict[str, Any] = {}
+        if spec.efa:
+            fabric = Fabric(name, spec, vpc_id=_needed("vpc_id", vpc_id), opts=child)
+            groups = [_needed("cluster_security_group_id", cluster_security_group_id), fabric.security_group_id]
+            settings["network_interfaces"] = _interfaces(spec, groups)
+            if fabric.placement_group:
+                settings["placement"] = {"group_name": fabric.placement_group}
+        if spec.reservation:
+            settings["capacity_reservation_specification"] = {
+                "capacity_reservation_preference": "capacity-reservations-only",
+                "capacity_reservation_target": {"capacity_reservation_id": spec.reservation.id},
+            }
+        if spec.capacity == "capacity-block":
+            settings["instance_market_options"] = {"market_type": "capacity-block"}
+            settings["instance_type"] = spec.instance_types[0]
+            _warn(name, spec, _needed("alerts_topic_arn", alerts_topic_arn), kms_key_arn, child)
+        template = node_template(
+            name,
+            disks=disks(spec, kms_key_arn),
+            user_data=gpu_boot.managed(spec),
+            more_tagged=("network-interface",) if spec.efa else (),
             opts=child,
+            **settings,
         )
+        scarce = spec.reservation is not None or spec.efa or spec.training
         nodes = aws.eks.NodeGroup(
             name,
             cluster_name=cluster_name,
             node_role_arn=role.arn,
-            subnet_ids=subnet_ids,
+            subnet_ids=subnets_of(spec, zones, subnet_ids),
             ami_type=spec.ami_type,
-            instance_types=spec.instance_types,
+            # EKS refuses a type in both places, and of a Capacity Block wants it in the template.
+            instance_types=None if spec.capacity == "capacity-block" else spec.instance_types,
             capacity_type=CAPACITY_TYPES.get(spec.capacity, "ON_DEMAND"),
+            # Unpinned, nodes would be replaced by the first update after the cluster's, whenever that is.
+            release_version=spec.release or RELEASES.get(kubernetes_version or ""),
+            force_update_version=False,
             scaling_config={
                 "min_size": spec.nodes_at_least,
                 "max_size": spec.nodes_limit,
                 "desired_size": spec.nodes_at_least,
             },
-            update_config={"max_unavailable": 1},
+            update_config={
+                "max_unavailable": 1,
+                # By default an update starts a node before it ends one: scarce capacity has no room for that.
+                **({"update_strategy": "MINIMAL"} if scarce else {}),
+            },
             node_repair_config={"enabled": True},
             labels=spec.labels(pool),
             taints=[{**taint, "effect": "NO_SCHEDULE"} for taint in spec.taints],
@@ -70,20 +115,116 @@ class GpuNodeGroup(pulumi.ComponentResource):
         self.register_outputs({"node_group_name": self.node_group_name, "role_arn": self.role_arn})
 
 
-USE_LOCAL_DISKS = """\
-MIME-Version: 1.0
-Content-Type: multipart/mixed; boundary="slipway"
+class Fabric(pulumi.ComponentResource):
+    """What lets nodes talk by Elastic Fabric Adapter: a security group of their own, and a place close together."""
 
---slipway
-Content-Type: application/node.eks.aws
+    security_group_id: pulumi.Output[str]
+    placement_group: pulumi.Output[str] | None
+    """None where the capacity's reservation decides where instances are."""
 
-apiVersion: node.eks.aws/v1alpha1
-kind: NodeConfig
-spec:
-  instance:
-    localStorage:
-      strategy: RAID0
+    def __init__(
+        self, name: str, spec: GpuPool, *, vpc_id: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("slipway:index:Fabric", name, opts=opts)
+        child = pulumi.ResourceOptions(parent=self)
 
---slipway--
-"""
-"""Containers and their images go to the instance's own NVMe disks where it has some: a root volume fills up."""
+        group = aws.ec2.SecurityGroup(
+            f"{name}-efa", vpc_id=vpc_id, description="Nodes that reach each other by EFA", opts=child
+        )
+        # EFA's own protocol passes only rules that name the group itself, in both directions.
+        for rule in (aws.vpc.SecurityGroupIngressRule, aws.vpc.SecurityGroupEgressRule):
+            rule(
+                f"{name}-efa",
+                security_group_id=group.id,
+                referenced_security_group_id=group.id,
+                ip_protocol="-1",
+                description="All between nodes of this pool",
+                opts=child,
+            )
+        self.security_group_id, self.placement_group = group.id, None
+        # A Capacity Block is close together already, and a reservation takes only the group it was made in.
+        if spec.reservation is None:
+            place = aws.ec2.PlacementGroup(f"{name}-efa", name=name, strategy="cluster", opts=child)
+            self.placement_group = place.name
+        self.register_outputs({"security_group_id": self.security_group_id})
+
+
+def disks(spec: GpuPool, kms_key_arn: pulumi.Input[str]) -> list[dict[str, Any]]:
+    """The volumes of a node."""
+    if spec.os == "bottlerocket":
+        return [disk("/dev/xvda", OS_VOLUME_GIB, kms_key_arn), disk("/dev/xvdb", spec.disk_gib, kms_key_arn)]
+    return [disk("/dev/xvda", spec.disk_gib, kms_key_arn)]
+
+
+def interfaces(spec: GpuPool) -> list[dict[str, Any]]:
+    """Network cards as they use the fewest addresses: one interface for IP, and an EFA without one on each card."""
+    efas = [
+        {"network_card_index": card, "device_index": 1, "interface_type": "efa-only"}
+        for card in range(spec.efas_per_node)
+    ]
+    return [{"network_card_index": 0, "device_index": 0, "interface_type": "interface"}, *efas]
+
+
+def _interfaces(spec: GpuPool, security_group_ids: Sequence[pulumi.Input[str]]) -> list[dict[str, Any]]:
+    return [
+        {**each, "security_groups": security_group_ids, "delete_on_termination": "true"} for each in interfaces(spec)
+    ]
+
+
+def subnets_of(
+    spec: GpuPool, zones: Sequence[str], subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+) -> pulumi.Input[Sequence[pulumi.Input[str]]]:
+    """The subnets that a pool's nodes may be in: all, or that of its zone. Raises ValueError for a foreign zone."""
+    if spec.in_zone is None:
+        return subnet_ids
+    if spec.in_zone not in zones:
+        raise ValueError(f"zone {spec.in_zone}: the network is in {', '.join(zones)}")
+    index = list(zones).index(spec.in_zone)
+    return pulumi.Output.from_input(subnet_ids).apply(lambda ids: [ids[index]])
+
+
+def _needed(what: str, given: pulumi.Input[str] | None) -> pulumi.Input[str]:
+    if given is None:
+        raise ValueError(f"{what} is needed for this pool: pass it")
+    return given
+
+
+def _warn(
+    name: str,
+    spec: GpuPool,
+    topic_arn: pulumi.Input[str],
+    kms_key_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> None:
+    """Tell people once, before a Capacity Block and all that runs in it ends."""
+    assert spec.ends
+    role = aws.iam.Role(f"{name}-ends", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
+    granted = aws.iam.RolePolicy(
+        f"{name}-ends",
+        role=role.name,
+        policy=document(allow(["sns:Publish"], topic_arn), use_key(kms_key_arn)),
+        opts=opts,
+    )
+    ends = spec.ends.astimezone(UTC)
+    aws.scheduler.Schedule(
+        f"{name}-ends",
+        name=f"{name}-ends",
+        description=f"Warns before the Capacity Block of {name} ends",
+        schedule_expression=f"at({ends - WARNED:%Y-%m-%dT%H:%M:%S})",
+        schedule_expression_timezone="UTC",
+        flexible_time_window={"mode": "OFF"},
+        kms_key_arn=kms_key_arn,
+        target={"arn": topic_arn, "role_arn": role.arn, "input": block_message(name, spec)},
+        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
+    )
+
+
+def block_message(name: str, spec: GpuPool) -> str:
+    """What people are told before a Capacity Block ends."""
+    assert spec.ends and spec.reservation
+    ends = spec.ends.astimezone(UTC)
+    return (
+        f"The Capacity Block {spec.reservation.id} of {name} ends at {ends:%Y-%m-%d %H:%M} UTC, and EC2 terminates its"
+        f" {spec.reservation.instances} instances from {ends - timedelta(minutes=30):%H:%M} UTC on. Let jobs write"
+        " checkpoints now; then extend the block and set reservation.ends, or take the pool out of the stack."
+    )

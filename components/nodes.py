@@ -61,14 +61,7 @@ class Nodes(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
 
         role, attached = node_role(name, child)
-        template = aws.ec2.LaunchTemplate(
-            f"{name}-node",
-            block_device_mappings=[disk("/dev/xvda", pool.disk_gib, kms_key_arn)],
-            metadata_options=METADATA,
-            tag_specifications=tagged(name),
-            update_default_version=True,
-            opts=child,
-        )
+        template = node_template(name, disks=[disk("/dev/xvda", pool.disk_gib, kms_key_arn)], opts=child)
         nodes = aws.eks.NodeGroup(
             name,
             cluster_name=cluster_name,
@@ -112,9 +105,27 @@ def disk(device: str, gib: int, kms_key_arn: pulumi.Input[str]) -> dict[str, Any
     }
 
 
-def tagged(name: str, *more: str) -> list[dict[str, Any]]:
-    """The tags of what a launch template starts.
+def node_template(
+    name: str,
+    *,
+    disks: Sequence[Mapping[str, Any]],
+    opts: pulumi.ResourceOptions,
+    more_tagged: Sequence[str] = (),
+    **settings: Any,
+) -> aws.ec2.LaunchTemplate:
+    """A launch template of nodes; `settings` are its own, `more_tagged` what else than instances and volumes it tags.
 
     The provider's tags stop at the template: Auto Scaling would start instances and volumes without any.
     """
-    return [{"resource_type": kind, "tags": {**default_tags(), "Name": name}} for kind in (*STARTED, *more)]
+    tags = {**default_tags(), "Name": name}
+    return aws.ec2.LaunchTemplate(
+        f"{name}-node",
+        **{
+            "block_device_mappings": disks,
+            "metadata_options": METADATA,
+            "tag_specifications": [{"resource_type": kind, "tags": tags} for kind in (*STARTED, *more_tagged)],
+            "update_default_version": True,
+            "opts": opts,
+            **settings,
+        },
+    )
