@@ -130,12 +130,13 @@ class Jobs:
 
     def log(self, kind: str, name: str, word: str = "") -> list[str]:
         """The lines of a job's log that have a word in them."""
+        group, logs = f"/aws/sagemaker/{kind}", self.user.logs
         try:
-            events = self.user.logs.filter_log_events(
-                logGroupName=f"/aws/sagemaker/{kind}", logStreamNamePrefix=f"{name}/"
-            )["events"]
-        except self.user.logs.exceptions.ResourceNotFoundException:
+            streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+        except logs.exceptions.ResourceNotFoundException:
             return []
+        names = [stream["logStreamName"] for stream in streams]
+        events = logs.filter_log_events(logGroupName=group, logStreamNames=names)["events"] if names else []
         return [event["message"] for event in events if word in event["message"]]
 
 
@@ -191,3 +192,326 @@ import helper
     assert jobs.log("TrainingJobs", name, "helped") == ["helped"]
     passed = [each["Status"] for each in job["SecondaryStatusTransitions"]]
     assert passed == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+
+
+def test_what_a_script_measures_is_a_metric(jobs):
+    program = "print('epoch 1 auc=0.7;')\nprint('epoch 2 auc=0.9;')\nprint('auc=none;')"
+    name = jobs.train(program, MetricDefinitions=[{"Name": "auc", "Regex": "auc=([^;]+);"}])
+    [metric] = jobs.trained(name)["FinalMetricDataList"]
+    assert (metric["MetricName"], metric["Value"]) == ("auc", pytest.approx(0.9))
+    listed = jobs.user.cloudwatch.list_metrics(
+        Namespace="/aws/sagemaker/TrainingJobs", Dimensions=[{"Name": "Host", "Value": f"{name}/algo-1"}]
+    )
+    assert {each["MetricName"] for each in listed["Metrics"]} == {"auc"}
+
+
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        ("def fit():\n    raise ValueError('no rows')\nfit()", "ValueError: no rows"),
+        ("import sys\nsys.exit(3)", "ExitCode 3"),
+        ("import functions.features", "No module named 'functions'"),
+        (
+            "import os, pathlib, sys\n"
+            "pathlib.Path(os.environ['SM_OUTPUT_DIR'], 'failure').write_text('my own words')\n"
+            "sys.exit(1)",
+            "AlgorithmError: my own words, exit code: 1",
+        ),
+    ],
+)
+def test_a_script_that_fails_says_why(jobs, program, words):
+    name = jobs.train(program, {"rate": "1"})
+    job = jobs.trained(name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
+    assert job["FailureReason"].startswith("AlgorithmError: ")
+    assert words in job["FailureReason"]
+    assert jobs.keys(f"{name}/out") == []
+    assert jobs.log("TrainingJobs", name, words.split(": ")[-1].partition(",")[0])
+
+
+def test_an_isolated_job_has_no_way_to_aws_nor_anywhere(jobs):
+    program = """
+import json, os, pathlib, socket
+told = {"variables": sorted(name for name in os.environ if name.startswith("AWS_") and "REGION" not in name)}
+for name, address in {"emulator": ("127.0.0.1", PORT), "internet": ("192.0.2.1", 80), "named": ("example.com", 80)}.items():
+    try:
+        socket.create_connection(address, timeout=2)
+        told[name] = "reached"
+    except OSError as error:
+        told[name] = str(error)
+pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "told.json").write_text(json.dumps(told))
+""".replace("PORT", str(jobs.user.emulator.port))
+    name = jobs.train(program, EnableNetworkIsolation=True)
+    assert jobs.trained(name)["TrainingJobStatus"] == "Completed", jobs.trained(name)["FailureReason"]
+    told = json.loads(members(jobs.read(f"s3://{BUCKET}/{name}/out/{name}/output/output.tar.gz"))["told.json"])
+    assert told["variables"] == ["AWS_CONFIG_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_SHARED_CREDENTIALS_FILE"]
+    assert "Network is unreachable" in told["emulator"]
+    assert "Network is unreachable" in told["internet"]
+    assert "name resolution" in told["named"]
+
+
+def test_a_job_that_is_not_isolated_calls_aws_as_its_role(jobs):
+    program = "import boto3\nprint(boto3.client('sts').get_caller_identity()['Arn'])"
+    name = jobs.train(program)
+    assert jobs.trained(name)["TrainingJobStatus"] == "Completed"
+    assert jobs.log("TrainingJobs", name, "assumed-role/runner")
+
+
+def test_isolated_code_must_come_in_a_channel(jobs):
+    code = jobs.put(new("code") + "/sourcedir.tar.gz", packed({"train.py": ""}))
+    name = jobs.train("", {"sagemaker_submit_directory": code}, EnableNetworkIsolation=True)
+    assert "isolated from the network" in jobs.trained(name)["FailureReason"]
+
+
+def test_a_job_that_runs_too_long_is_stopped_and_keeps_what_it_has(jobs):
+    program = """
+import os, pathlib, time
+pathlib.Path(os.environ["SM_MODEL_DIR"], "half.txt").write_text("half")
+time.sleep(600)
+"""
+    name = jobs.train(program, StoppingCondition={"MaxRuntimeInSeconds": 1})
+    job = jobs.trained(name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert members(jobs.read(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"half.txt": "half"}
+
+
+def test_a_job_that_is_stopped_may_save_its_model_and_leaves_no_process(jobs):
+    program = """
+import os, pathlib, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+def save(*_):
+    pathlib.Path(os.environ["SM_MODEL_DIR"], "saved.txt").write_text(str(child.pid))
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("begun")
+time.sleep(600)
+"""
+    name = jobs.train(program)
+    jobs.training(name)
+    jobs.sagemaker.stop_training_job(TrainingJobName=name)
+    assert jobs.sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] in ("Stopping", "Stopped")
+    job = jobs.trained(name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    child = int(members(jobs.read(job["ModelArtifacts"]["S3ModelArtifacts"]))["saved.txt"])
+    until(lambda: not psutil.pid_exists(child), "what it started ends")
+    with pytest.raises(ClientError, match="the training job is in status Stopped"):
+        jobs.sagemaker.stop_training_job(TrainingJobName=name)
+
+
+SPOT = {
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+}
+
+
+def test_a_spot_job_that_is_interrupted_goes_on_from_its_checkpoint(jobs):
+    program = """
+import os, pathlib, time
+checkpoint = pathlib.Path(os.environ["CHECKPOINTS"], "epoch.txt")
+done = int(checkpoint.read_text()) if checkpoint.exists() else 0
+print("begun at", done)
+if not done:
+    checkpoint.write_text("7")
+    print("saved")
+    time.sleep(600)
+pathlib.Path(os.environ["SM_MODEL_DIR"], "model.txt").write_text(f"went on from {done}")
+"""
+    kept = f"s3://{BUCKET}/{new('checkpoints')}"
+    name = jobs.train(
+        program,
+        CheckpointConfig={"S3Uri": kept},
+        Environment={"CHECKPOINTS": "/opt/ml/checkpoints"},
+        **SPOT,
+    )
+    until(lambda: jobs.log("TrainingJobs", name, "saved"), "it has a checkpoint")
+    assert jobs.user.ask("/_slipway/interrupt", {"training_job": name}) == (200, {"interrupted": name})
+    job = jobs.trained(name)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert members(jobs.read(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"model.txt": "went on from 7"}
+    assert jobs.read(f"{kept}/epoch.txt") == b"7"
+    passed = [each["Status"] for each in job["SecondaryStatusTransitions"]]
+    assert passed == [
+        *("Starting", "Downloading", "Training", "Interrupted"),
+        *("Starting", "Downloading", "Training", "Uploading", "Completed"),
+    ]
+    assert job["BillableTimeInSeconds"] >= 1
+    status, told = jobs.user.ask("/_slipway/interrupt", {"training_job": name})
+    assert (status, told) == (404, {"error": f"no training job '{name}' is in progress"})
+
+
+def test_a_job_on_demand_is_not_interrupted(jobs):
+    name = jobs.train("import time\nprint('begun')\ntime.sleep(600)")
+    jobs.training(name)
+    status, told = jobs.user.ask("/_slipway/interrupt", {"training_job": name})
+    assert status == 404
+    assert "does not run on spot capacity" in told["error"]
+    jobs.sagemaker.stop_training_job(TrainingJobName=name)
+
+
+RESOURCES = {"InstanceType": "ml.m7i.large", "InstanceCount": 1, "VolumeSizeInGB": 30}
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds"),
+        (
+            {**SPOT, "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}},
+            "greater than or equal to MaxRuntimeInSeconds",
+        ),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 2}}, "can only be set when"),
+        ({**SPOT, "ResourceConfig": {**RESOURCES, "KeepAlivePeriodInSeconds": 60}}, "KeepAlivePeriodInSeconds is not"),
+        *(
+            ({"ResourceConfig": {**RESOURCES, "InstanceType": kind, "VolumeKmsKeyId": KEY}}, "local NVMe storage")
+            for kind in ("ml.g5.xlarge", "ml.g6.xlarge", "ml.p5.48xlarge", "ml.m5d.large")
+        ),
+        ({"InputDataConfig": [channel("rows", f"s3://{BUCKET}/nothing/here")]}, "No S3 objects found under S3 URL"),
+        ({"InputDataConfig": [channel("rows", "s3://no-such-bucket/a")]}, "No S3 objects found under S3 URL"),
+    ],
+)
+def test_what_aws_refuses_is_refused(jobs, asked, words):
+    with pytest.raises(ClientError, match=words) as refused:
+        jobs.train("", **asked)
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.mark.parametrize("kind", ["ml.m7i.large", "ml.c6i.large", "ml.inf2.xlarge"])
+def test_a_volume_has_its_key_where_there_is_a_volume(jobs, kind):
+    name = jobs.train("", ResourceConfig={**RESOURCES, "InstanceType": kind, "VolumeKmsKeyId": KEY})
+    assert jobs.sagemaker.describe_training_job(TrainingJobName=name)["ResourceConfig"]["VolumeKmsKeyId"] == KEY
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"HyperParameters": {"rate": "1"}}, "sagemaker_program"),
+        ({"InputDataConfig": [channel("a", f"s3://{BUCKET}/a", InputMode="Pipe")]}, "input mode Pipe"),
+        ({"InputDataConfig": [channel("a", f"s3://{BUCKET}/a", CompressionType="Gzip")]}, "CompressionType Gzip"),
+        ({"CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/a", "LocalPath": "/checkpoints"}}, "below /opt/ml"),
+        ({"ModelPackageConfig": {"ModelPackageGroupArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/a"}},
+         "ModelPackageConfig is not rehearsed"),
+    ],
+)  # fmt: skip
+def test_what_is_not_rehearsed_says_so(jobs, asked, words):
+    with pytest.raises(ClientError, match=words) as refused:
+        jobs.train("", **asked)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+def test_a_name_is_given_once_and_a_job_that_is_not_there_is_not_found(jobs):
+    name = jobs.train("")
+    asked = jobs.sagemaker.describe_training_job(TrainingJobName=name)
+    fields = ("RoleArn", "AlgorithmSpecification", "OutputDataConfig", "ResourceConfig", "HyperParameters")
+    with pytest.raises(ClientError, match="names must be unique") as refused:
+        jobs.sagemaker.create_training_job(
+            TrainingJobName=name, StoppingCondition={"MaxRuntimeInSeconds": 1}, **{key: asked[key] for key in fields}
+        )
+    assert refused.value.response["Error"]["Code"] == "ResourceInUse"
+    with pytest.raises(ClientError, match="Requested resource not found"):
+        jobs.sagemaker.describe_training_job(TrainingJobName="nothing")
+    with pytest.raises(ClientError, match="Could not find requested job with name: nothing"):
+        jobs.sagemaker.describe_processing_job(ProcessingJobName="nothing")
+
+
+def test_artifacts_are_encrypted_with_the_key_and_may_stay_unpacked(jobs):
+    key = jobs.user.kms.create_key()["KeyMetadata"]["Arn"]
+    program = "import os, pathlib\npathlib.Path(os.environ['SM_MODEL_DIR'], 'a.txt').write_text('a')"
+    name = new("out")
+    place = {"S3OutputPath": f"s3://{BUCKET}/{name}", "KmsKeyId": key, "CompressionType": "NONE"}
+    job = jobs.trained(jobs.train(program, OutputDataConfig=place))
+    uri = f"{job['ModelArtifacts']['S3ModelArtifacts']}a.txt"
+    kept = jobs.s3.head_object(Bucket=BUCKET, Key=uri.removeprefix(f"s3://{BUCKET}/"))
+    assert (kept["ServerSideEncryption"], kept["SSEKMSKeyId"]) == ("aws:kms", key)
+
+
+def test_a_warm_pool_is_kept_for_its_period(jobs):
+    name = jobs.train("", ResourceConfig={**RESOURCES, "KeepAlivePeriodInSeconds": 600})
+    assert jobs.trained(name)["WarmPoolStatus"] == {"Status": "Available"}
+
+
+def test_a_failure_of_aws_can_be_brought_about_and_is_retried_where_the_job_says_so(jobs):
+    reason = "InternalServerError: We encountered an internal error. Please try again."
+    for _ in range(2):
+        jobs.user.ask("/_slipway/disturb", {"job": "train-", "reason": reason})
+    job = jobs.trained(jobs.train("", RetryStrategy={"MaximumRetryAttempts": 1}))
+    assert (job["TrainingJobStatus"], job["FailureReason"]) == ("Failed", reason)
+    jobs.user.ask("/_slipway/disturb", {"job": "train-", "reason": reason})
+    job = jobs.trained(jobs.train("", RetryStrategy={"MaximumRetryAttempts": 1}))
+    assert job["TrainingJobStatus"] == "Completed"
+    assert "Restarting" in [each["Status"] for each in job["SecondaryStatusTransitions"]]
+
+
+def test_jobs_are_listed_by_name_status_and_page(jobs):
+    word = new("listed")
+    for number in range(3):
+        name = f"{word}-{number}"
+        jobs.train("" if number else "raise ValueError", TrainingJobName=name)
+        jobs.trained(name)
+
+    def listed(**asked):
+        found = jobs.sagemaker.list_training_jobs(NameContains=word, **asked)
+        return [each["TrainingJobName"].rpartition("-")[2] for each in found["TrainingJobSummaries"]], found
+
+    assert listed()[0] == ["0", "1", "2"]
+    assert listed(SortBy="Name", SortOrder="Descending")[0] == ["2", "1", "0"]
+    assert listed(StatusEquals="Failed")[0] == ["0"]
+    first, answer = listed(MaxResults=2)
+    assert (first, listed(MaxResults=2, NextToken=answer["NextToken"])[0]) == (["0", "1"], ["2"])
+
+
+@pytest.fixture
+def changes(user):
+    """`changes(kind)`: the details of the state changes that arrive from now on, oldest first."""
+    queue, arn = user.queue()
+    rule = new("rule")
+    user.events.put_rule(Name=rule, EventPattern=json.dumps({"source": ["aws.sagemaker"]}))
+    user.events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": arn}])
+    seen: list[dict[str, Any]] = []
+
+    def changes(title: str) -> list[dict[str, Any]]:
+        while user.waiting(queue):
+            seen.append(user.body(queue))
+        return [each["detail"] for each in sorted(seen, key=lambda each: each["time"]) if each["detail-type"] == title]
+
+    yield changes
+    user.events.remove_targets(Rule=rule, Ids=["queue"])
+    user.events.delete_rule(Name=rule)
+
+
+def test_a_job_tells_what_it_goes_through(jobs, changes):
+    name = jobs.train("", Tags=[{"Key": "team", "Value": "a"}])
+    jobs.trained(name)
+
+    def told():
+        found = [each for each in changes("SageMaker Training Job State Change") if each["TrainingJobName"] == name]
+        return found if "Completed" in [each["TrainingJobStatus"] for each in found] else None
+
+    events = until(told, "its end is told")
+    assert {each["SecondaryStatus"] for each in events} == {
+        *("Starting", "Downloading", "Training", "Uploading", "Completed")
+    }
+    [end] = [each for each in events if each["TrainingJobStatus"] == "Completed"]
+    assert end["Tags"] == {"team": "a"}
+    assert isinstance(end["TrainingEndTime"], int)
+    assert jobs.sagemaker.list_tags(ResourceArn=end["TrainingJobArn"])["Tags"] == [{"Key": "team", "Value": "a"}]
+
+
+def test_only_so_many_jobs_run_side_by_side(jobs):
+    program = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[2])
+mine = folder / sys.argv[4]
+mine.touch()
+time.sleep(0.5)
+print("beside", len(list(folder.iterdir())), "of them")
+mine.unlink()
+"""
+    folder = jobs.user.work / "beside"
+    folder.mkdir()
+    names = [jobs.train(program, {"folder": str(folder), "number": str(number)}) for number in range(4)]
+    for name in names:
+        assert jobs.trained(name)["TrainingJobStatus"] == "Completed"
+    seen = [int(line.split()[1]) for name in names for line in jobs.log("TrainingJobs", name, "beside")]
+    assert len(seen) == 4
+    assert max(seen) == 2

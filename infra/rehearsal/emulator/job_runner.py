@@ -7,6 +7,7 @@ emulator; every other program is started from here.
 """
 
 import errno
+import ipaddress
 import os
 import re
 import runpy
@@ -20,7 +21,7 @@ from typing import Any, Final
 from infra.rehearsal.emulator import children
 
 CODE: Final = "SLIPWAY_JOB_CODE"
-"""The environment variable with the folder that the job's program imports from."""
+"""The environment variable with the folders that the job's program imports from; it becomes PYTHONPATH."""
 ISOLATED: Final = "SLIPWAY_JOB_ISOLATED"
 """The environment variable that keeps a job off the network; it holds the emulator's port, which is off limits, too."""
 REPOSITORY: Final = Path(__file__).parents[3]
@@ -47,10 +48,21 @@ def isolate(port: int) -> None:
             host, asked = arguments[1][:2]
             if host not in LOOPBACK or asked == port:
                 raise OSError(errno.ENETUNREACH, "Network is unreachable: the job is isolated from the network")
-        elif event == "socket.getaddrinfo" and arguments[0] not in (None, *LOOPBACK, socket.gethostname()):
+        elif event == "socket.getaddrinfo" and not _is_known(arguments[0]):
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution: the job is isolated")
 
     sys.addaudithook(refuse)
+
+
+def _is_known(host: Any) -> bool:
+    """Whether a host needs no one to be asked for its address."""
+    if host in (None, *LOOPBACK, socket.gethostname()):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def main() -> None:
@@ -58,6 +70,8 @@ def main() -> None:
     children.watch_parent()
     code, isolated = os.environ.pop(CODE, ""), os.environ.pop(ISOLATED, "")
     argv = sys.argv[1:]
+    if code:
+        os.environ["PYTHONPATH"] = code
     python = python_program(argv)
     if python is None:
         sys.exit(_start(argv))
@@ -68,8 +82,7 @@ def main() -> None:
     if isolated:
         isolate(int(isolated))
     if code:
-        sys.path.insert(0, code)
-        os.environ["PYTHONPATH"] = code
+        sys.path[:0] = code.split(os.pathsep)
     module, sys.argv = python
     if module:
         sys.path.insert(0, os.getcwd())

@@ -5,6 +5,7 @@ instances. A container's `/opt/ml` is a folder of the job's own: a leading `/opt
 environment variables is replaced by it. The job's log says so.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -403,21 +404,28 @@ class Program:
         return 128 - code if code < 0 else code
 
 
-def environment(job: Job, isolated: bool, variables: Mapping[str, str]) -> dict[str, str]:
-    """What a job's process is told: credentials of its role, or no way to AWS at all; then the job's own variables."""
+def environment(job: Job, isolated: bool, variables: Mapping[str, str], code: Path | None = None) -> dict[str, str]:
+    """What a job's process is told: credentials of its role, or no way to AWS at all; then the job's own variables.
+
+    Its program imports from `code`, and from what its own PYTHONPATH names.
+    """
     aws = settings().aws
     told = aws.environment(job.region, None if isolated else job.role)
     if isolated:
         port = urlsplit(aws.endpoint).port
         told = {name: text for name, text in told.items() if name not in ("AWS_ENDPOINT_URL", "HOME")}
         told[job_runner.ISOLATED] = str(port)
+    own = {name: job.local(text) for name, text in variables.items()}
+    imported = [str(code)] if code else []
+    imported += [job.local(path) for path in own.pop("PYTHONPATH", "").split(os.pathsep) if path]
     return {
         **told,
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",  # on a machine that others share, several threads wait for each other
         "TMPDIR": str(job.folder),
-        **{name: job.local(text) for name, text in variables.items()},
+        **own,
+        job_runner.CODE: os.pathsep.join(imported),
     }
 
 

@@ -21,7 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from mlflow.entities import ExperimentTag, Metric, Param, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos import service_pb2 as api
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils.proto_json_utils import message_to_json, parse_dict
 
@@ -29,13 +29,13 @@ from infra.rehearsal.emulator import children
 
 STORE: Final = "X-Slipway-Store"
 ARTIFACTS: Final = "X-Slipway-Artifacts"
-Answer = Callable[[FileStore, Any], Any]
+Answer = Callable[[Any, Any], Any]
 
 
 @cache
-def store_at(folder: str, artifacts: str) -> FileStore:
+def store_at(folder: str, artifacts: str) -> Any:
     """The store in a folder, made if it is not there."""
-    return FileStore(folder, artifacts)
+    return FileStore(folder, artifacts)  # type: ignore[no-untyped-call]  # mlflow's own types end here
 
 
 def run_id(asked: Any) -> str:
@@ -43,7 +43,7 @@ def run_id(asked: Any) -> str:
     return str(asked.run_id or getattr(asked, "run_uuid", ""))
 
 
-def get_by_name(store: FileStore, asked: Any) -> Any:
+def get_by_name(store: Any, asked: Any) -> Any:
     experiment = store.get_experiment_by_name(asked.experiment_name)
     if experiment is None:
         words = f"Could not find experiment with name '{asked.experiment_name}'"
@@ -51,13 +51,13 @@ def get_by_name(store: FileStore, asked: Any) -> Any:
     return api.GetExperimentByName.Response(experiment=experiment.to_proto())
 
 
-def create_experiment(store: FileStore, asked: Any) -> Any:
+def create_experiment(store: Any, asked: Any) -> Any:
     tags = [ExperimentTag(tag.key, tag.value) for tag in asked.tags]
     made = store.create_experiment(asked.name, asked.artifact_location or None, tags)
     return api.CreateExperiment.Response(experiment_id=made)
 
 
-def search_experiments(store: FileStore, asked: Any) -> Any:
+def search_experiments(store: Any, asked: Any) -> Any:
     found = store.search_experiments(
         view_type=asked.view_type or ViewType.ACTIVE_ONLY,
         max_results=asked.max_results or 1000,
@@ -71,18 +71,18 @@ def search_experiments(store: FileStore, asked: Any) -> Any:
     return answer
 
 
-def set_experiment_tag(store: FileStore, asked: Any) -> Any:
+def set_experiment_tag(store: Any, asked: Any) -> Any:
     store.set_experiment_tag(asked.experiment_id, ExperimentTag(asked.key, asked.value))
     return api.SetExperimentTag.Response()
 
 
-def create_run(store: FileStore, asked: Any) -> Any:
+def create_run(store: Any, asked: Any) -> Any:
     tags = [RunTag(tag.key, tag.value) for tag in asked.tags]
     run = store.create_run(asked.experiment_id, asked.user_id, asked.start_time, tags, asked.run_name)
     return api.CreateRun.Response(run=run.to_proto())
 
 
-def update_run(store: FileStore, asked: Any) -> Any:
+def update_run(store: Any, asked: Any) -> Any:
     told = store.update_run_info(
         run_id(asked),
         RunStatus.from_string(api.RunStatus.Name(asked.status)) if asked.HasField("status") else None,
@@ -92,8 +92,8 @@ def update_run(store: FileStore, asked: Any) -> Any:
     return api.UpdateRun.Response(run_info=told.to_proto())
 
 
-def search_runs(store: FileStore, asked: Any) -> Any:
-    view = asked.run_view_type if asked.HasField("run_view_type") else api.ACTIVE_ONLY
+def search_runs(store: Any, asked: Any) -> Any:
+    view: Any = asked.run_view_type if asked.HasField("run_view_type") else api.ACTIVE_ONLY
     found = store.search_runs(
         list(asked.experiment_ids),
         asked.filter,
@@ -108,7 +108,7 @@ def search_runs(store: FileStore, asked: Any) -> Any:
     return answer
 
 
-def log_batch(store: FileStore, asked: Any) -> Any:
+def log_batch(store: Any, asked: Any) -> Any:
     store.log_batch(
         asked.run_id,
         [Metric.from_proto(each) for each in asked.metrics],
@@ -118,37 +118,37 @@ def log_batch(store: FileStore, asked: Any) -> Any:
     return api.LogBatch.Response()
 
 
-def log_metric(store: FileStore, asked: Any) -> Any:
+def log_metric(store: Any, asked: Any) -> Any:
     store.log_metric(run_id(asked), Metric(asked.key, asked.value, asked.timestamp, asked.step))
     return api.LogMetric.Response()
 
 
-def log_param(store: FileStore, asked: Any) -> Any:
+def log_param(store: Any, asked: Any) -> Any:
     store.log_param(run_id(asked), Param(asked.key, asked.value))
     return api.LogParam.Response()
 
 
-def set_tag(store: FileStore, asked: Any) -> Any:
+def set_tag(store: Any, asked: Any) -> Any:
     store.set_tag(run_id(asked), RunTag(asked.key, asked.value))
     return api.SetTag.Response()
 
 
-def delete_tag(store: FileStore, asked: Any) -> Any:
+def delete_tag(store: Any, asked: Any) -> Any:
     store.delete_tag(asked.run_id, asked.key)
     return api.DeleteTag.Response()
 
 
-def delete_run(store: FileStore, asked: Any) -> Any:
+def delete_run(store: Any, asked: Any) -> Any:
     store.delete_run(asked.run_id)
     return api.DeleteRun.Response()
 
 
-def restore_run(store: FileStore, asked: Any) -> Any:
+def restore_run(store: Any, asked: Any) -> Any:
     store.restore_run(asked.run_id)
     return api.RestoreRun.Response()
 
 
-def metric_history(store: FileStore, asked: Any) -> Any:
+def metric_history(store: Any, asked: Any) -> Any:
     found = store.get_metric_history(run_id(asked), asked.metric_key, page_token=asked.page_token or None)
     return api.GetMetricHistory.Response(metrics=[each.to_proto() for each in found])
 
@@ -214,16 +214,19 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         kind, answer = ROUTES[method, parts.path.partition("/mlflow/")[2]]
         message = kind()
+        told: Any
         try:
-            parse_dict(in_query(message, parts.query) if method == "GET" else json.loads(body or b"{}"), message)
+            asked = in_query(message, parts.query) if method == "GET" else json.loads(body or b"{}")
+            parse_dict(asked, message)  # type: ignore[no-untyped-call]  # as above
             with _turn:
                 told = answer(store_at(self.headers[STORE], self.headers[ARTIFACTS]), message)
             self._send(200, message_to_json(told))
         except MlflowException as error:
-            self._send(error.get_http_status_code(), error.serialize_as_json())
+            told = error
+            self._send(told.get_http_status_code(), told.serialize_as_json())
         except ValueError as error:
             words = f"{parts.path}: {error}"
-            self._send(400, json.dumps({"error_code": ErrorCode.Name(1000), "message": words}))
+            self._send(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": words}))
         except Exception as error:
             traceback.print_exc()
             self._send(500, json.dumps({"error_code": "INTERNAL_ERROR", "message": repr(error)}))

@@ -230,7 +230,7 @@ class Wrong(Exception):
 
 def _parameter(raw: Json) -> Parameter:
     name, kind = raw.get("Name"), raw.get("Type")
-    if not isinstance(name, str) or kind not in TYPES:
+    if not isinstance(name, str) or not isinstance(kind, str) or kind not in TYPES:
         raise Invalid(f"Parameter {name!r} has type {kind!r}; it must be one of {', '.join(TYPES)}")
     default = raw.get("DefaultValue")
     wrong = isinstance(default, bool) != (kind == "Boolean") or not isinstance(default, TYPES[kind])

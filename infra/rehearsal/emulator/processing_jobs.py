@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import SageMakerModelBackend
 
-from infra.rehearsal.emulator import job_runner, jobs
+from infra.rehearsal.emulator import jobs
 from infra.rehearsal.emulator.jobs import Ended, Job, JobFailed, JobLog, JobStopped, Json, Program
 from infra.rehearsal.emulator.training_jobs import has_local_storage
 
@@ -77,8 +78,7 @@ class ProcessingJob(Job):
             **(self.params.get("Environment") or {}),
         }
         argv = [self.local(word) for word in (*app["ContainerEntrypoint"], *(app.get("ContainerArguments") or ()))]
-        told = {**jobs.environment(self, isolated, variables), job_runner.CODE: ""}
-        run = Program(argv, told, self.ml, self._hear)
+        run = Program(argv, jobs.environment(self, isolated, variables), self.ml, self._hear)
         deadline = time.monotonic() + condition.get("MaxRuntimeInSeconds", LONGEST_SECONDS)
         ended = run.wait(deadline, self.stopping, meanwhile=self._log.flush)
         message = self.ml / "output/message"
@@ -109,12 +109,12 @@ class ProcessingJob(Job):
             source = each["S3Input"]
             if source.get("S3InputMode", "File") != "File":
                 self._say(f"input {each['InputName']} is streamed in AWS; here its files are copied, as with File")
-            folder = self.ml.joinpath(self.local(source["LocalPath"]))
-            folder.mkdir(parents=True, exist_ok=True)
-            count = self.storage.download(source["S3Uri"], folder)
+            target = Path(self.local(source["LocalPath"]))
+            target.mkdir(parents=True, exist_ok=True)
+            count = self.storage.download(source["S3Uri"], target)
             self._say(f"input {each['InputName']}: {count} object(s) from {source['S3Uri']}")
         for each in self.outputs:
-            self.ml.joinpath(self.local(each["S3Output"]["LocalPath"])).mkdir(parents=True, exist_ok=True)
+            Path(self.local(each["S3Output"]["LocalPath"])).mkdir(parents=True, exist_ok=True)
         described = {
             "ProcessingJobArn": self.arn,
             **{key: value for key, value in self.params.items() if key != "Tags"},
@@ -129,7 +129,7 @@ class ProcessingJob(Job):
             target = each["S3Output"]
             if target["S3UploadMode"] == "Continuous":
                 self._say(f"output {each['OutputName']} is uploaded at the end, not as it is written")
-            folder = self.ml.joinpath(self.local(target["LocalPath"]))
+            folder = Path(self.local(target["LocalPath"]))
             self._say(f"output {each['OutputName']}: {self.storage.upload(folder, target['S3Uri'], key)} file(s)")
 
 

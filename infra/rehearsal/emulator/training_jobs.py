@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import SageMakerModelBackend
 
-from infra.rehearsal.emulator import job_runner, jobs
+from infra.rehearsal.emulator import jobs
 from infra.rehearsal.emulator.jobs import Ended, Job, JobFailed, JobLog, JobStopped, Json, Program
 from infra.rehearsal.emulator.metrics import put_metric
 
@@ -29,6 +29,11 @@ PROGRAM: Final = "sagemaker_program"
 SUBMITTED: Final = "sagemaker_submit_directory"
 CHECKPOINTS: Final = "/opt/ml/checkpoints"
 LOGS: Final = "TrainingJobs"
+NOT_REHEARSED: Final = (
+    *("ServerlessJobConfig", "SessionChainingConfig", "MlflowConfig", "ModelPackageConfig"),
+    *("DebugRuleConfigurations", "ProfilerRuleConfigurations", "TensorBoardOutputConfig"),
+)
+"""Parameters of CreateTrainingJob with an effect that the rehearsal does not have."""
 MESSAGES: Final = {
     "Starting": "Preparing the instances for training",
     "Downloading": "Downloading input data",
@@ -36,6 +41,7 @@ MESSAGES: Final = {
     "Uploading": "Uploading generated training model",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
+    "Restarting": "Restarting the training job after an internal error",
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "Interrupted": "Training job interrupted: its spot capacity was taken away",
@@ -173,13 +179,26 @@ class TrainingJob(Job):
         self.announce()
         asked = self.params["StoppingCondition"]
         waits_until = time.monotonic() + asked.get("MaxWaitTimeInSeconds", float("inf"))
-        with self.turn():
-            while self._attempt(waits_until) == Ended.INTERRUPTED:
-                self.interrupted.clear()
-                self._enter("Interrupted")
-                self._say("its spot capacity is gone; it starts again with its checkpoints")
-                self._enter("Starting")
-        self._log.flush()
+        left = int((self.params.get("RetryStrategy") or {}).get("MaximumRetryAttempts", 0))
+        while True:
+            try:
+                with self.turn():
+                    self._train(waits_until)
+                return
+            except JobFailed as failure:
+                if not left or not str(failure).startswith("InternalServerError"):
+                    raise
+                left -= 1
+                self._say(f"{failure}; it starts again, as its RetryStrategy says")
+                self._enter("Restarting")
+
+    def _train(self, waits_until: float) -> None:
+        """Run until it ends by itself, however often its instances are taken away."""
+        while self._attempt(waits_until) == Ended.INTERRUPTED:
+            self.interrupted.clear()
+            self._enter("Interrupted")
+            self._say("its spot capacity is gone; it starts again with its checkpoints")
+            self._enter("Starting")
 
     def finish(self, status: str, reason: str | None) -> None:
         if reason:
@@ -204,7 +223,7 @@ class TrainingJob(Job):
         deadline = min(began + self.params["StoppingCondition"]["MaxRuntimeInSeconds"] - self.trained, waits_until)
         self._lines.clear()
         isolated = bool(self.params.get("EnableNetworkIsolation"))
-        told = {**jobs.environment(self, isolated, self._variables(program, code)), job_runner.CODE: str(code or "")}
+        told = jobs.environment(self, isolated, self._variables(program, code), code)
         run = Program(self._argv(program, code), told, code or self.ml, self._hear)
         ended = run.wait(deadline, self.stopping, self.interrupted, self._meanwhile)
         self.trained += time.monotonic() - began
@@ -265,9 +284,9 @@ class TrainingJob(Job):
                 self._say(f"channel {name} is streamed in AWS (FastFile); here its files are copied, as with File")
             if source.get("S3DataDistributionType") == "ShardedByS3Key":
                 self._say(f"channel {name} is divided between instances in AWS; here the one process gets all of it")
-            folder = self.ml / "input/data" / name
-            folder.mkdir(parents=True)
-            count = self.storage.download(source["S3Uri"], folder)
+            target = self.ml / "input/data" / name
+            target.mkdir(parents=True)
+            count = self.storage.download(source["S3Uri"], target)
             self._say(f"channel {name}: {count} object(s) from {source['S3Uri']}")
         for name, content in (
             ("hyperparameters", self.params.get("HyperParameters") or {}),
@@ -277,11 +296,11 @@ class TrainingJob(Job):
             (self.ml / f"input/config/{name}.json").write_text(json.dumps(content), "utf-8")
         checkpoints = self._checkpoints
         if checkpoints:
-            uri, folder = checkpoints
-            folder.mkdir(parents=True, exist_ok=True)
-            count = self.storage.download(f"{uri.rstrip('/')}/", folder)
+            uri, kept = checkpoints
+            kept.mkdir(parents=True, exist_ok=True)
+            count = self.storage.download(f"{uri.rstrip('/')}/", kept)
             self._say(f"checkpoints: {count} file(s) from {uri}")
-            self._saved = {str(path): _stamp(path) for path in folder.rglob("*") if path.is_file()}
+            self._saved = {str(path): _stamp(path) for path in kept.rglob("*") if path.is_file()}
 
     def _input_config(self) -> Json:
         channels = self.params.get("InputDataConfig") or ()
@@ -435,7 +454,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _refuse_not_emulated(params: Mapping[str, Any]) -> None:
     """Raises NotImplementedError for what AWS has and the rehearsal does not."""
     name = params["TrainingJobName"]
-    for field in ("ServerlessJobConfig", "SessionChainingConfig", "MlflowConfig", "ModelPackageConfig"):
+    for field in NOT_REHEARSED:
         if params.get(field):
             raise NotImplementedError(f"training job {name}: {field} is not rehearsed")
     algorithm = params.get("AlgorithmSpecification") or {}
