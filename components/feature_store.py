@@ -170,7 +170,7 @@ class FeatureStore(pulumi.ComponentResource):
                 use_key(kms_key_arn, "s3", "sagemaker"),
             ],
             kms_key_arn=kms_key_arn,
-            environment={"PREFIX": prefix},
+            environment={"PREFIX": prefix, "FRESH_HOURS": str(spec.fresh_hours)},
             files={"groups.json": json.dumps({group: json.loads(each.to_json()) for group, each in schemas.items()})},
             memory_mib=spec.memory_mib,
             timeout_seconds=spec.timeout_seconds,

@@ -135,7 +135,7 @@ class Rows:
 
     def problems(self, row: Mapping[str, str]) -> list[Problem]:
         """What is wrong with the features of a row of texts; its identifier and event time are not looked at."""
-        strange = [name for name in row if name not in self._allowed]
+        strange = [name for name in row if name not in self.all_columns]
         return [
             *(Problem(name, row[name], f"{name} is no feature of {self.name}", "unknown") for name in strange),
             *self._values(row),
@@ -158,8 +158,9 @@ class Rows:
         return seconds(event_time, self.event_time, self.event_time_kind)
 
     @cached_property
-    def _allowed(self) -> frozenset[str]:
-        return frozenset((*self.names, self.record_id, self.event_time))
+    def all_columns(self) -> Mapping[str, None]:
+        """Identifier, event time and features, in that order."""
+        return dict.fromkeys((self.record_id, self.event_time, *self.names))
 
     def _values(self, row: Mapping[str, str]) -> Iterator[Problem]:
         for column in self.columns:

@@ -1,0 +1,1 @@
+"""Lets files of features into the feature store, but only rows that fit the schema."""

@@ -1,0 +1,343 @@
+"""The ingestion's Lambda: files of features go to the feature store, and what does not fit to quarantine, with reasons.
+
+A file is read as a stream. One that takes longer than a run is carried on by the next, from the byte where this ended.
+The same file twice does no harm: of what was finished there is a receipt, and what was not is written again, which
+gives the same records.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from functions.ingest.core import (
+    Lines,
+    Refused,
+    Row,
+    Tally,
+    format_of,
+    header,
+    judged,
+    quarantined,
+    record,
+    refusal,
+    rows_of,
+)
+from functions.rows import Problem, Rows
+
+NAMESPACE: Final = "Slipway/Features"
+GROUPS: Final = Path(__file__).parents[2] / "groups.json"
+"""Feature groups and their schemas, put beside the code when it is deployed."""
+BATCH: Final = 25
+"""Records that one BatchWriteRecord takes."""
+WRITERS: Final = 8
+ROWS_AT_ONCE: Final = WRITERS * BATCH * 10
+QUARANTINE_BYTES: Final = 4 << 20
+"""How much goes into one object of the quarantine."""
+MOST_PARTS: Final = 15
+"""Lambda ends a function that has called itself 16 times in a row.
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html"""
+TIME_TO_HAND_OVER: Final = 30.0
+"""Seconds before a run's end at which it reads no further."""
+ATTEMPTS: Final = 6
+FINAL: Final = frozenset({"ValidationError", "ValidationException"})
+"""Codes of errors that stay, however often it is tried: the row is at fault."""
+MOST_TO_COPY: Final = 5 * 1024**3
+"""Bytes that CopyObject takes."""
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Take in one file, or its next part. Returns the report.
+
+    `event` is EventBridge's for a new object, or what an earlier run left for the next. Raises RuntimeError for a file
+    that is too long, and for a store that does not take rows which are not at fault.
+    """
+    part = event if "offset" in event else _first_part(event)
+    return Ingestion(part, context).run()
+
+
+def _first_part(event: Mapping[str, Any]) -> dict[str, Any]:
+    thing = event["detail"]["object"]
+    return {
+        "bucket": event["detail"]["bucket"]["name"],
+        "key": thing["key"],
+        "version": thing.get("version-id"),
+        "etag": thing["etag"],
+        "size": thing["size"],
+        "offset": 0,
+        "row": 0,
+        "part": 1,
+        "columns": None,
+        "tallies": {},
+    }
+
+
+class Ingestion:
+    """One run over one file."""
+
+    def __init__(self, part: dict[str, Any], context: Any) -> None:
+        self._part, self._context = part, context
+        self._deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - TIME_TO_HAND_OVER
+        self._s3 = boto3.client("s3")
+        self._store = boto3.client(
+            "sagemaker-featurestore-runtime",
+            config=Config(max_pool_connections=WRITERS, retries={"mode": "standard", "total_max_attempts": 5}),
+        )
+        prefix = os.environ["PREFIX"]
+        tail = part["key"].removeprefix(f"{prefix}/incoming/")
+        self._name = f"{tail}/{part['version'] or part['etag']}"
+        self._quarantine, self._receipt = f"{prefix}/quarantine", f"{prefix}/ingested/{self._name}.json"
+        groups = json.loads(GROUPS.read_text("utf-8"))
+        self._groups = {group: Rows.from_json(json.dumps(schema)) for group, schema in groups.items()}
+        self._known = {name for rows in self._groups.values() for name in rows.all_columns}
+        self._tallies = {group: Tally(**part["tallies"].get(group, {})) for group in self._groups}
+        self._before = {group: Tally(**asdict(tally)) for group, tally in self._tallies.items()}
+        self._waiting: dict[str, list[str]] = {group: [] for group in self._groups}
+
+    def run(self) -> dict[str, Any]:
+        if done := self._finished():
+            return {**done, "again": True}
+        try:
+            carried_on = self._read()
+        except Refused as error:
+            for group in self._groups:
+                self._refuse(group, str(error))
+            carried_on = False
+        report = {
+            "file": f"s3://{self._part['bucket']}/{self._part['key']}",
+            "version": self._part["version"],
+            "rows": self._part["row"],
+            "finished": not carried_on,
+            "groups": {group: asdict(tally) for group, tally in self._tallies.items()},
+        }
+        self._tell()
+        if not carried_on:
+            self._put(self._receipt, json.dumps(report))
+        print(json.dumps(report))
+        return report
+
+    def _read(self) -> bool:
+        """Take rows in until the file or the time ends. Whether a further run was started for the rest."""
+        part = self._part
+        format_ = format_of(part["key"])
+        if not part["size"]:
+            raise Refused("the file is empty")
+        which = {"VersionId": part["version"]} if part["version"] else {"IfMatch": part["etag"]}
+        if part["offset"]:
+            if part["offset"] >= part["size"]:
+                return False
+            which["Range"] = f"bytes={part['offset']}-"
+        body = self._s3.get_object(Bucket=part["bucket"], Key=part["key"], **which)["Body"]
+        lines, first = Lines(body.read, part["offset"]), None
+        if part["columns"] is None:
+            columns, first = header(lines, format_)
+            part["columns"] = columns
+            for group, rows in self._groups.items():
+                if reason := refusal(rows, columns, self._known):
+                    self._refuse(group, reason)
+        taking = [group for group, tally in self._tallies.items() if tally.refused is None]
+        if not taking:
+            return False
+        rows_left = rows_of(lines, format_, part["columns"], part["row"], first)
+        with ThreadPoolExecutor(WRITERS) as pool:
+            while some := list(islice(rows_left, ROWS_AT_ONCE)):
+                self._take(some, taking, pool)
+                part |= {"row": some[-1].number, "offset": lines.consumed}
+                if time.monotonic() > self._deadline and lines.consumed < part["size"]:
+                    self._flush()
+                    self._carry_on()
+                    return True
+        self._flush()
+        return False
+
+    def _take(self, some: Sequence[Row], groups: Sequence[str], pool: ThreadPoolExecutor) -> None:
+        """Write what fits, put the rest into quarantine."""
+        now = time.time()
+        entries: list[tuple[str, Row]] = []
+        for row in some:
+            for group in groups:
+                if problems := judged(self._groups[group], row, self._known, now):
+                    self._reject(group, row, problems)
+                else:
+                    entries.append((group, row))
+        # All of one record go through one writer, in order: of two with the same event time the later one stays.
+        shares: list[list[tuple[str, Row]]] = [[] for _ in range(WRITERS)]
+        for group, row in entries:
+            shares[crc32(row.values[self._groups[group].record_id].encode()) % WRITERS].append((group, row))
+        for refused in pool.map(self._write, shares):
+            for group, row, reason in refused:
+                self._reject(group, row, [Problem("", "", f"Feature Store refuses it: {reason}", "type")])
+                entries.remove((group, row))
+        fresh = now - 3600 * float(os.environ["FRESH_HOURS"])
+        for group, row in entries:
+            tally, rows = self._tallies[group], self._groups[group]
+            when = rows.seconds(row.values[rows.event_time])
+            tally.accepted += 1
+            tally.fresh += when >= fresh
+            tally.newest = when if tally.newest is None else max(tally.newest, when)
+
+    def _write(self, share: Sequence[tuple[str, Row]]) -> list[tuple[str, Row, str]]:
+        """Write these records; returns those that the store refuses, and why."""
+        refused = []
+        for batch in self._batches(share):
+            waiting = {key: self._entry(group, row) for key, (group, row) in batch.items()}
+            for attempt in range(ATTEMPTS):
+                if attempt:
+                    time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
+                waiting, faulty = self._send(waiting)
+                refused += [(*batch[key], reason) for key, reason in faulty.items()]
+                if not waiting:
+                    break
+            else:
+                raise RuntimeError(
+                    f"{len(waiting)} records were not taken after {ATTEMPTS} attempts: try the file again"
+                )
+        return refused
+
+    def _batches(self, share: Iterable[tuple[str, Row]]) -> Iterator[dict[tuple[str, str], tuple[str, Row]]]:
+        """At most 25 records by group and identifier, none of them twice: within a call there is no order."""
+        batch: dict[tuple[str, str], tuple[str, Row]] = {}
+        for group, row in share:
+            key = group, row.values[self._groups[group].record_id]
+            if key in batch or len(batch) == BATCH:
+                yield batch
+                batch = {}
+            batch[key] = group, row
+        if batch:
+            yield batch
+
+    def _entry(self, group: str, row: Row) -> dict[str, Any]:
+        return {"FeatureGroupName": group, "Record": record(self._groups[group], row)}
+
+    def _send(
+        self, entries: Mapping[tuple[str, str], Any]
+    ) -> tuple[dict[tuple[str, str], Any], dict[tuple[str, str], str]]:
+        """Write some records once. Returns those to try again, and why others never will be taken."""
+        # Python's own boto3 in Lambda may be older than this call.
+        if not hasattr(self._store, "batch_write_record"):
+            return self._send_one_by_one(entries)
+        try:
+            answer = self._store.batch_write_record(Entries=list(entries.values()))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in FINAL:
+                # One record at fault has the whole call refused: see which.
+                return self._send_one_by_one(entries)
+            raise
+        again = {self._key(entry): entry for entry in answer["UnprocessedEntries"]}
+        faulty = {}
+        for each in answer["Errors"]:
+            key = self._key(each["Entry"])
+            if each["ErrorCode"] in FINAL:
+                faulty[key] = each["ErrorMessage"]
+            else:
+                again[key] = entries[key]
+        return again, faulty
+
+    def _send_one_by_one(
+        self, entries: Mapping[tuple[str, str], Any]
+    ) -> tuple[dict[tuple[str, str], Any], dict[tuple[str, str], str]]:
+        faulty = {}
+        for key, entry in entries.items():
+            try:
+                self._store.put_record(**entry)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in FINAL:
+                    raise
+                faulty[key] = error.response["Error"]["Message"]
+        return {}, faulty
+
+    def _key(self, entry: Mapping[str, Any]) -> tuple[str, str]:
+        group = entry["FeatureGroupName"].rpartition("/")[2]
+        values = {each["FeatureName"]: each.get("ValueAsString", "") for each in entry["Record"]}
+        return group, values[self._groups[group].record_id]
+
+    # --- quarantine -------------------------------------------------------------------------------------------------
+
+    def _reject(self, group: str, row: Row, problems: Sequence[Problem]) -> None:
+        self._tallies[group].quarantined += 1
+        self._waiting[group].append(quarantined(row, problems))
+        if sum(map(len, self._waiting[group])) > QUARANTINE_BYTES:
+            self._flush()
+
+    def _refuse(self, group: str, reason: str) -> None:
+        """Put the whole file into quarantine, with the reason beside it."""
+        part = self._part
+        self._tallies[group].refused = reason
+        folder = f"{self._quarantine}/{group}/{self._name}"
+        told = {"file": f"s3://{part['bucket']}/{part['key']}", "version": part["version"], "problems": [reason]}
+        self._put(f"{folder}/refused.jsonl", json.dumps({"row": None, **told}) + "\n")
+        if part["size"] <= MOST_TO_COPY:
+            source = {"Bucket": part["bucket"], "Key": part["key"]}
+            version = {"VersionId": part["version"]} if part["version"] else {}
+            name = part["key"].rpartition("/")[2]
+            self._s3.copy_object(Bucket=part["bucket"], Key=f"{folder}/{name}", CopySource={**source, **version})
+
+    def _flush(self) -> None:
+        """Write what waits. The same rows have the same name again, should a run be repeated."""
+        for group, lines in self._waiting.items():
+            if lines:
+                first = json.loads(lines[0])["row"]
+                self._put(f"{self._quarantine}/{group}/{self._name}/rows-from-{first:09}.jsonl", "".join(lines))
+                lines.clear()
+
+    # --- what is told -----------------------------------------------------------------------------------------------
+
+    def _carry_on(self) -> None:
+        """Start the run for the rest. Raises RuntimeError where there have been too many."""
+        part = self._part
+        if part["part"] >= MOST_PARTS:
+            raise RuntimeError(
+                f"s3://{part['bucket']}/{part['key']} is too long: its rows after {part['row']} are not in the store. "
+                "Put them there as files of their own"
+            )
+        following = {**part, "part": part["part"] + 1, "tallies": {g: asdict(t) for g, t in self._tallies.items()}}
+        boto3.client("lambda").invoke(
+            FunctionName=self._context.function_name, InvocationType="Event", Payload=json.dumps(following).encode()
+        )
+
+    def _tell(self) -> None:
+        """Metrics of this run, as log lines that CloudWatch reads."""
+        for group, tally in self._tallies.items():
+            before = self._before[group]
+            values: dict[str, float] = {
+                "rows_accepted": tally.accepted - before.accepted,
+                "rows_quarantined": tally.quarantined - before.quarantined,
+                "rows_fresh": tally.fresh - before.fresh,
+                "files_quarantined": int(tally.refused is not None and before.refused is None),
+            }
+            if tally.newest is not None:
+                values["newest_age_seconds"] = max(0.0, time.time() - tally.newest)
+            print(metrics(group, values))
+
+    def _finished(self) -> dict[str, Any] | None:
+        """The report of the run that finished this very version of the file, if there was one."""
+        try:
+            body = self._s3.get_object(Bucket=self._part["bucket"], Key=self._receipt)["Body"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            return None
+        receipt: dict[str, Any] = json.loads(body.read())
+        return receipt
+
+    def _put(self, key: str, text: str) -> None:
+        self._s3.put_object(Bucket=self._part["bucket"], Key=key, Body=text.encode())
+
+
+def metrics(group: str, values: Mapping[str, float]) -> str:
+    """A log line that CloudWatch turns into metrics of a feature group."""
+    names = [{"Name": name, "Unit": "Seconds" if name.endswith("_seconds") else "Count"} for name in values]
+    declared = {"Namespace": NAMESPACE, "Dimensions": [["feature_group"]], "Metrics": names}
+    header = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [declared]}
+    return json.dumps({"_aws": header, "feature_group": group, **values})
