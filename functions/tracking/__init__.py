@@ -1,0 +1,1 @@
+"""Tells the experiment tracker of training runs."""
