@@ -1,6 +1,7 @@
 """Each rule of the access pack accepts what is needed, refuses what is too much, and defers what is not known yet."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from judging import ACCOUNT, allow, document, judge, judge_stack, resource
@@ -16,6 +17,8 @@ ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 PERMISSION = "aws:lambda/permission:Permission"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 MODEL = "aws:sagemaker/model:Model"
+JOB = "aws:sagemaker/trainingJob:TrainingJob"
+CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 CLUSTER = "aws:eks/cluster:Cluster"
 INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 EGRESS = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
@@ -141,8 +144,8 @@ ACCEPTED = [
     ("clusters-are-private", CLUSTER, PRIVATE),
     ("clusters-are-private", "aws:eks/accessEntry:AccessEntry", {"kubernetesGroups": ["team"]}),
     ("instance-metadata-is-guarded", TEMPLATE, metadata()),
-    ("models-are-isolated", MODEL, {"enableNetworkIsolation": True, "vpcConfig": IN_VPC}),
-    ("models-are-isolated", MODEL, {"enableNetworkIsolation": True, "vpcConfig": UNKNOWN}),
+    ("notebooks-are-isolated", JOB, {"enableNetworkIsolation": True, "vpcConfig": IN_VPC}),
+    ("notebooks-are-isolated", JOB, {"enableNetworkIsolation": True, "vpcConfig": UNKNOWN}),
     ("security-groups-are-closed", INGRESS, {"cidrIpv4": "10.0.0.0/16", "ipProtocol": "tcp"}),
     ("security-groups-are-closed", EGRESS, {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp", "fromPort": 443}),
     ("security-groups-are-closed", GROUP, {"ingress": [], "egress": []}),
@@ -274,8 +277,13 @@ REFUSED = [
     ("clusters-are-private", "aws:eks/accessEntry:AccessEntry", {"kubernetesGroups": ["system:masters"]}, "masters"),
     ("instance-metadata-is-guarded", TEMPLATE, metadata(tokens="optional"), "set 'required'"),
     ("instance-metadata-is-guarded", TEMPLATE, metadata(hops=2), "httpPutResponseHopLimit is 2"),
-    ("models-are-isolated", MODEL, {"vpcConfig": IN_VPC}, "enableNetworkIsolation is not set"),
-    ("models-are-isolated", MODEL, {"enableNetworkIsolation": True, "vpcConfig": {**IN_VPC, "subnets": []}}, "subnets"),
+    ("notebooks-are-isolated", JOB, {"vpcConfig": IN_VPC}, "enableNetworkIsolation is not set"),
+    (
+        "notebooks-are-isolated",
+        JOB,
+        {"enableNetworkIsolation": True, "vpcConfig": {**IN_VPC, "subnets": []}},
+        "subnets",
+    ),
     ("security-groups-are-closed", INGRESS, {"cidrIpv4": "0.0.0.0/0", "ipProtocol": "tcp"}, "lets 0.0.0.0/0 in"),
     ("security-groups-are-closed", INGRESS, {"cidrIpv4": "128.0.0.0/1", "ipProtocol": "tcp"}, "lets 128.0.0.0/1 in"),
     ("security-groups-are-closed", INGRESS, {"cidrIpv6": "::/0", "ipProtocol": "-1"}, "lets ::/0 in"),
@@ -344,6 +352,31 @@ def test_every_bucket_has_a_public_access_block():
     assert "bucket logs can be made public" in verdict.sentences[0]
 
 
+def served(**variant):
+    """A model without isolation, and the configuration that serves it."""
+    model = resource(MODEL, "model", name="employment-1")
+    used = {"uses": {"productionVariants": [f"{MODEL}::model"]}}
+    return model, resource(CONFIGURATION, "serves", **used, productionVariants=[{"variantName": "live", **variant}])
+
+
+def test_a_model_on_instances_is_isolated_in_our_network():
+    model, configuration = served(instanceType="ml.m5.large")
+    verdict = judge_stack("models-are-isolated", model, configuration)
+    assert {"enableNetworkIsolation", "vpcConfig.subnets", "vpcConfig.securityGroupIds"} == {
+        sentence.split()[0] for sentence in verdict.sentences
+    }
+    assert judge_stack("models-are-isolated", model).sentences, "a model that nothing serves yet is held to it as well"
+    isolated = resource(MODEL, "model", name="employment-1", enableNetworkIsolation=True, vpcConfig=IN_VPC)
+    assert judge_stack("models-are-isolated", isolated, configuration).sentences == []
+
+
+def test_a_model_that_only_serverless_variants_run_cannot_be_isolated():
+    model, serverless = served(serverlessConfig={"memorySizeInMb": 2048, "maxConcurrency": 5})
+    assert judge_stack("models-are-isolated", model, serverless).sentences == []
+    _, instances = served(instanceType="ml.m5.large")
+    assert judge_stack("models-are-isolated", model, serverless, replace(instances, urn="another")).sentences
+
+
 def test_an_input_that_a_rule_cannot_read_is_a_violation_and_not_a_crash():
     [sentence] = judge("security-groups-are-closed", GROUP, {"ingress": ["nonsense"]}).sentences
     assert "this rule could not read it" in sentence
@@ -356,5 +389,5 @@ def test_every_document_is_read(kind):
 
 
 def test_every_rule_has_a_case_that_passes_and_one_that_fails():
-    rules = {each.name for each in POLICIES} - {"buckets-block-public-access"}
+    rules = {each.name for each in POLICIES} - {"buckets-block-public-access", "models-are-isolated"}
     assert rules == {case[0] for case in ACCEPTED} == {case[0] for case in REFUSED}

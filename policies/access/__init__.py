@@ -1,7 +1,7 @@
 """Nobody and nothing may do more than it has to."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from pulumi_policy import Policy, Severity
@@ -17,7 +17,9 @@ from policies.rules import (
     find,
     given,
     kind,
+    of_type,
     policy,
+    refers,
     settled,
     stack_policy,
     without_companion,
@@ -177,10 +179,10 @@ INSTANCE_METADATA = {
     for resource_type in ("aws:ec2/launchTemplate:LaunchTemplate", "aws:ec2/instance:Instance")
 }
 
+MODEL = "aws:sagemaker/model:Model"
+ENDPOINT_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 ISOLATION = {
-    "aws:sagemaker/model:Model": (
-        Setting("enableNetworkIsolation", (True,), "or the model's code can send what it is asked anywhere"),
-    ),
+    MODEL: (Setting("enableNetworkIsolation", (True,), "or the model's code can send what it is asked anywhere"),),
     "aws:sagemaker/notebookInstance:NotebookInstance": (
         Setting("directInternetAccess", ("Disabled",), "or data can leave"),
         Setting("rootAccess", ("Disabled",), "or its guards can be turned off"),
@@ -189,7 +191,7 @@ ISOLATION = {
     "aws:sagemaker/trainingJob:TrainingJob": (Setting("enableNetworkIsolation", (True,), "or data can leave"),),
 }
 IN_OUR_NETWORK = {
-    "aws:sagemaker/model:Model": ("vpcConfig.subnets", "vpcConfig.securityGroupIds"),
+    MODEL: ("vpcConfig.subnets", "vpcConfig.securityGroupIds"),
     "aws:sagemaker/notebookInstance:NotebookInstance": ("subnetId", "securityGroups"),
     "aws:sagemaker/trainingJob:TrainingJob": ("vpcConfig.subnets", "vpcConfig.securityGroupIds"),
 }
@@ -418,8 +420,39 @@ def instance_metadata_is_guarded(resource_type: str, inputs: Props) -> Iterator[
     yield from settled(INSTANCE_METADATA, resource_type, inputs)
 
 
-def models_are_isolated(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """Code that came with a model or a notebook runs in our network, and calls nobody outside."""
+def notebooks_are_isolated(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """Code that came with a notebook or a training job runs in our network, and calls nobody outside."""
+    if resource_type != MODEL:
+        yield from _isolated(resource_type, inputs)
+
+
+def models_are_isolated(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
+    """Code that came with a model runs in our network, and calls nobody outside.
+
+    SageMaker's serverless endpoints take neither a network of ours nor isolation, so a model that only they run has
+    none: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html
+    """
+    for model in of_type(resources, MODEL):
+        if not _is_only_serverless(model, resources):
+            yield from ((model, finding) for finding in _isolated(MODEL, model.inputs))
+
+
+def _is_only_serverless(model: Declared, resources: Sequence[Declared]) -> bool:
+    users = [
+        each
+        for each in of_type(resources, ENDPOINT_CONFIGURATION)
+        if refers(each, "productionVariants", model, by=())
+        or any(variant.get("modelName") == model.inputs.get("name") for variant in _variants(each))
+    ]
+    return bool(users) and all(variant.get("serverlessConfig") for each in users for variant in _variants(each))
+
+
+def _variants(configuration: Declared) -> list[Props]:
+    variants = configuration.inputs.get("productionVariants")
+    return [each for each in variants if isinstance(each, Mapping)] if isinstance(variants, list) else []
+
+
+def _isolated(resource_type: str, inputs: Props) -> Iterator[Finding]:
     yield from settled(ISOLATION, resource_type, inputs)
     for path in IN_OUR_NETWORK.get(resource_type, ()):
         for where, value in find(inputs, path):
@@ -543,7 +576,8 @@ POLICIES: list[Policy] = [
     stack_policy(buckets_block_public_access, Severity.CRITICAL),
     policy(clusters_are_private, Severity.HIGH),
     policy(instance_metadata_is_guarded, Severity.HIGH),
-    policy(models_are_isolated, Severity.HIGH),
+    policy(notebooks_are_isolated, Severity.HIGH),
+    stack_policy(models_are_isolated, Severity.HIGH),
     policy(security_groups_are_closed, Severity.HIGH),
     policy(logs_are_kept_and_end, Severity.MEDIUM),
     policy(pods_are_confined, Severity.HIGH),
