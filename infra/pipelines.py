@@ -63,15 +63,18 @@ def sources(product: str) -> dict[str, bytes]:
 def packed(files: Mapping[str, bytes]) -> bytes:
     """A tar.gz of these files. No times and no owners: the same files make the same bytes."""
     written = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=written, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w") as archive,
-    ):
+    with tarfile.open(fileobj=written, mode="w") as archive:
         for name, content in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    return written.getvalue()
+    return gzip.compress(written.getvalue(), mtime=0)
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """The sha256 of files and their names, whatever packs them."""
+    listed = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
+    return hashlib.sha256("".join(listed).encode()).hexdigest()
 
 
 def revision(paths: list[str], root: Path = ROOT) -> str:
