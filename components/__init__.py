@@ -21,6 +21,7 @@ from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
 from components.queues import Queues, QueuesSpec, check_quotas
+from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
 from components.team import Share, Team, TeamNamespace, TeamSpec
 
@@ -64,6 +65,8 @@ __all__ = [
     "QueuesSpec",
     "RealTimeSpec",
     "RegistrySpec",
+    "Release",
+    "ReleaseSpec",
     "Rollout",
     "Runbook",
     "ScaleToZeroSpec",

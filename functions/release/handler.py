@@ -1,8 +1,9 @@
-"""The Lambda functions of a release: `step` for what changes the endpoint, `verify` for what only looks at a version."""
+"""The Lambda functions of a release: `step` changes the endpoint, `verify` only looks at a version."""
 
 import json
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import boto3
@@ -34,8 +35,29 @@ STEPS: Final[Mapping[str, Callable[[Release, Place], Release]]] = {
 
 
 def step(event: Mapping[str, Any], context: object) -> Release:
-    """One step. `event` has its name as `step`, the `execution`, when that `started`, and the `release` as it stands."""
+    """One step: `event` has its name, the execution, when that started, and the release as it stands.
+
+    Or EventBridge tells that an execution was stopped from outside, or ran out of time.
+    """
+    if "detail-type" in event:
+        event = _stopped(event["detail"])
     return STEPS[event["step"]](event["release"], _place(event))
+
+
+def _stopped(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The last step of an execution that could not take it itself."""
+    reason = f"the release was {detail['status'].lower().replace('_', ' ')}: {detail.get('cause') or 'nobody said why'}"
+    asked = json.loads(detail["input"])
+    return {
+        "step": "failed",
+        "execution": detail["executionArn"],
+        "started": ledger.stamp(datetime.fromtimestamp(detail["startDate"] / 1000, UTC)),
+        "release": {
+            **asked,
+            "template": {"endpoint": os.environ["ENDPOINT"]},
+            "error": {"Error": detail["status"], "Cause": json.dumps({"errorMessage": reason})},
+        },
+    }
 
 
 def _place(event: Mapping[str, Any]) -> Place:

@@ -150,11 +150,11 @@ def _models_of(sagemaker: Any, configuration: str) -> set[str]:
 
 
 def _configurations(sagemaker: Any, endpoint: str) -> Iterator[Mapping[str, Any]]:
-    pages = sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint[:40])
+    pages = sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint[:40].rstrip("-"))
     for page in pages:
         yield from (each for each in page["EndpointConfigs"] if naming.is_of(endpoint, each["EndpointConfigName"]))
 
 
 def _models(sagemaker: Any, endpoint: str) -> Iterator[Mapping[str, Any]]:
-    for page in sagemaker.get_paginator("list_models").paginate(NameContains=endpoint[:40]):
+    for page in sagemaker.get_paginator("list_models").paginate(NameContains=endpoint[:40].rstrip("-")):
         yield from (each for each in page["Models"] if naming.is_of(endpoint, each["ModelName"]))

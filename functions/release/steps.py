@@ -280,10 +280,10 @@ def look(release: Release, at: Place) -> Release:
     release = {**release, "alarms_seen": seen}
     if release["phase"] == "component":
         described = at.sagemaker.describe_inference_component(InferenceComponentName=at.endpoint)
-        status, settled = described["InferenceComponentStatus"], ("InService", "Failed")
+        status, settled = described["InferenceComponentStatus"], {"InService", "Failed"}
     else:
         described = _endpoint(at)
-        status, settled = described["EndpointStatus"], ("InService", "Failed", "UpdateRollbackFailed", "OutOfService")
+        status, settled = described["EndpointStatus"], {"InService", "Failed", "UpdateRollbackFailed", "OutOfService"}
     if status not in settled:
         if ledger.now() > release["deadline"]:
             raise RolledBack(f"{at.endpoint} is still {status}, longer than a rollout may take: see what holds it up")
