@@ -28,6 +28,8 @@ def explained(as_json: bool) -> Iterator[None]:
     """Turn every failure that a user can mend into its message and an exit code, without a traceback."""
     # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
     from infra.cloud import CloudError
+    from infra.history import UnknownEndpoint
+    from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
     from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
     from infra.rehearsal.product import ProductError
@@ -43,7 +45,7 @@ def explained(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except Interrupted as error:
         _fail(error, as_json, INTERRUPTED)
-    except (SettingsError, CloudError) as error:
+    except (SettingsError, CloudError, NotDeployed, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
     except (EmulatorError, DeploymentError, ProviderError, ProductError, StateError) as error:
         _fail(error, as_json, FAILED)
@@ -136,18 +138,130 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def down(
-    name: Annotated[str, typer.Argument(help="A local stack, or `local` for everything.")] = "local",
+    name: Annotated[str, typer.Argument(help="A stack, or an environment for all of its stacks.")] = "local",
     as_json: Json = False,
 ) -> None:
-    """Remove what `up` made. `local` also stops the emulator and deletes the work folder."""
+    """Remove what `up` made, and tell what remains. `local` also stops the emulator and deletes the work folder."""
     with explained(as_json):
-        from infra.settings import SettingsError, load, stacks_of
+        from infra.settings import load, stacks_of
 
-        if any(load(stack).environment != "local" for stack in stacks_of([name])):
-            raise SettingsError(f"{name} is on AWS: remove it with `pulumi destroy --stack <stack>`, which asks first")
+        stacks = stacks_of([name])
+        if any(load(stack).environment != "local" for stack in stacks):
+            raise typer.Exit(_down_in_cloud(stacks, as_json))
         removed = _rehearsal().down(name)
         if as_json:
             print(json.dumps(removed, indent=2))
+        else:
+            show.remains(removed.get("remains", {}))
+
+
+def _down_in_cloud(stacks: list[str], as_json: bool) -> int:
+    """Products first, then what they run on; between them, SageMaker is given time to leave the network."""
+    from infra import cloud, teardown
+    from infra.reach import NotDeployed, reach
+
+    left: dict[str, Any] = {}
+    code = 0
+    for stack in reversed(stacks):
+        try:
+            deployed = reach(stack)
+        except NotDeployed as error:
+            show.say(str(error))
+            continue
+        teardown.stop_running(stack, deployed.client, show.say)
+        if group := deployed.outputs.get("workload_security_group_id"):
+            teardown.wait_for_interfaces(group, deployed.client, show.say)
+        code = cloud.down([stack])
+        left[stack] = [each.to_dict() for each in teardown.remains(stack, deployed.outputs, deployed.client)]
+        if code:
+            break
+    if as_json:
+        print(json.dumps({"remains": left}, indent=2))
+    else:
+        show.remains(left)
+    return code
+
+
+@app.command()
+def preflight(
+    name: Annotated[str, typer.Argument(help="A stack, or an environment for all of its stacks.")],
+    as_json: Json = False,
+) -> None:
+    """Ask AWS, reading only, what would stop a deployment: quotas, zones, addresses, reservations."""
+    with explained(as_json):
+        from infra.preflight import preflight as checks
+        from infra.reach import client_of
+        from infra.settings import stacks_of
+
+        found = {
+            settings.stack: [each.to_dict() for each in checks(settings, plan.resources, client_of(settings))]
+            for settings, plan in _rehearsal().plan_offline(stacks_of([name]))
+        }
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            show.preflight(found)
+        if any(each["status"] == "failed" for checks_ in found.values() for each in checks_):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def remains(
+    stack: Annotated[str, typer.Argument(help="A stack that was deployed.")],
+    as_json: Json = False,
+) -> None:
+    """What there is in AWS of a stack, by its name and outputs, and what that costs; after `down`: what is left."""
+    with explained(as_json):
+        from infra import teardown
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        found = {stack: [each.to_dict() for each in teardown.remains(stack, deployed.outputs, deployed.client)]}
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            show.remains(found)
+
+
+@app.command()
+def runbook(
+    stack: Annotated[str, typer.Argument(help="A stack, deployed or not.")],
+    alarm: Annotated[str | None, typer.Argument(help="Only what is to be done about this alarm.")] = None,
+) -> None:
+    """Print a stack's runbook: for each alarm what it means, where to look, and what to do."""
+    with explained(False):
+        from infra.settings import SettingsError, stacks_of
+
+        [(settings, planned)] = _rehearsal().plan_offline(stacks_of([stack]))
+        sections = show.runbook_sections(planned.resources, settings.stack)
+        if alarm and alarm not in sections:
+            raise SettingsError(f"{settings.stack} has no alarm {alarm}: there are {', '.join(sorted(sections))}")
+        print("\n\n".join([sections[alarm]] if alarm else [f"# Runbook of {settings.stack}", *sections.values()]))
+
+
+@app.command()
+def history(
+    endpoint: Annotated[str, typer.Argument(help="An endpoint, which is called as its stack: employment-prod.")],
+    at: Annotated[str | None, typer.Option(help="A time: 2026-11-21T09:00Z, or '2 hours ago'.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which model was live when, who approved it, and on what evidence: from the ledger."""
+    with explained(as_json):
+        from infra.history import history as told
+        from infra.history import moment
+        from infra.reach import reach
+
+        deployed = reach(endpoint)
+        try:
+            when = moment(at) if at else None
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--at") from None
+        found = told(deployed.client("s3"), deployed.output("ledger_bucket"), endpoint, when)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            for line in found.lines():
+                show.out.print(line, markup=False)
 
 
 def _rehearsal() -> Any:

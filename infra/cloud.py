@@ -44,6 +44,21 @@ def up(stacks: Sequence[str], *, local: bool, port: int | None = None) -> int:
     return 0
 
 
+def down(stacks: Sequence[str]) -> int:
+    """Run `pulumi destroy`, which asks first, on each stack in turn; returns the first exit code that is not 0.
+
+    Raises CloudError where there is no Pulumi CLI.
+    """
+    if shutil.which("pulumi") is None:
+        typed = "\n".join(f"  pulumi destroy --stack {stack}" for stack in stacks)
+        raise CloudError(f"{', '.join(stacks)}: removed with the Pulumi CLI, which is not on PATH; it does:\n{typed}")
+    for stack in stacks:
+        code = subprocess.run(["pulumi", "destroy", "--stack", stack], cwd=ROOT).returncode
+        if code:
+            return code
+    return 0
+
+
 def _select(stack: str, environment: Mapping[str, str]) -> None:
     """Make the stack known to the rehearsal's own backend, and leave its YAML as it was: Pulumi writes into it."""
     settings = STACK_FOLDER / f"Pulumi.{stack}.yaml"

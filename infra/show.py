@@ -1,5 +1,6 @@
 """How the `slipway` command shows what happens: progress while it works, a summary when it is done."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -210,3 +211,40 @@ def _table(title: str, rows: Mapping[str, str]) -> None:
 def _usd(amount: float) -> str:
     """Dollars, without cents that nobody can act on."""
     return f"${amount:,.0f}"
+
+
+def preflight(found: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """What was looked at before a deployment, and what would stop it."""
+    marks = {"ok": "[green]ok[/]     ", "failed": "[red]failed[/] ", "unknown": "[yellow]unknown[/]"}
+    for stack, checks in found.items():
+        out.print(f"[bold]{stack}[/]")
+        for each in checks:
+            out.print(f"  {marks[each['status']]} ", end="")
+            out.print(f"{each['name']}: {each['detail']}", markup=False)
+            if each["status"] != "ok" and each["remedy"]:
+                out.print(f"          → {each['remedy']}", markup=False)
+
+
+def remains(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """What is left of each stack, and what that costs."""
+    for stack, left in found.items():
+        if not left:
+            out.print(f"[bold]{stack}[/]: nothing remains")
+            continue
+        usd = sum(each["usd_per_month"] or 0 for each in left)
+        out.print(f"[bold]{stack}[/]: {len(left)} things remain, {_usd(usd)} a month as far as is known")
+        for each in left:
+            cost = "" if each["usd_per_month"] is None else f"  ${each['usd_per_month']:,.2f}"
+            out.print(f"  {each['kind']}  {each['name']}{cost}  ({each['why']})", markup=False)
+            out.print(f"    to remove it: {each['remove']}", style="dim", markup=False)
+
+
+def runbook_sections(resources: Iterable[Any], stack: str) -> dict[str, str]:
+    """The sections of a stack's runbook by alarm, from the dashboard that its plan makes."""
+    from components.runbook import runbook_name
+
+    for each in resources:
+        if each.type == "aws:cloudwatch/dashboard:Dashboard" and each.inputs["dashboardName"] == runbook_name(stack):
+            texts = [widget["properties"]["markdown"] for widget in json.loads(each.inputs["dashboardBody"])["widgets"]]
+            return {text.partition("\n")[0].removeprefix("## "): text for text in texts}
+    return {}
