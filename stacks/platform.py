@@ -101,7 +101,7 @@ class PlatformStack(Stack):
             )
         inside = kubernetes.Provider(name, kubeconfig=cluster.kubeconfig, opts=ready)
         in_cluster = pulumi.ResourceOptions(providers=[inside])
-        plugin = GpuDevicePlugin(name, kms_key_arn=key.arn, opts=in_cluster)
+        plugin = GpuDevicePlugin(name, pools=self.gpus, kms_key_arn=key.arn, opts=in_cluster)
         for team, share in self.teams.items():
             TeamNamespace(team, share, opts=in_cluster)
         return {
@@ -119,5 +119,5 @@ class PlatformStack(Stack):
                     cluster_name=cluster.name,
                 )
             ),
-            "gpu_device_plugin_repository": plugin.repository_url,
+            "image_copies": plugin.images.copies,
         }
