@@ -1,15 +1,24 @@
 """SageMaker's jobs in the emulator, as a user sees them through boto3."""
 
+import inspect
 import io
 import json
+import os
+import signal
 import tarfile
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 import psutil
 import pytest
 from botocore.exceptions import ClientError
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.sagemaker.models import Model, SageMakerModelBackend
+from moto.sagemaker.responses import SageMakerResponse
 
+from infra.rehearsal.emulator import process
+from infra.rehearsal.emulator.jobs import TABLES
 from tests.emulated import ACCOUNT, REGION, User, new, until
 from tests.served_models import archive
 
@@ -233,7 +242,8 @@ def test_an_isolated_job_has_no_way_to_aws_nor_anywhere(jobs):
     program = """
 import json, os, pathlib, socket
 told = {"variables": sorted(name for name in os.environ if name.startswith("AWS_") and "REGION" not in name)}
-for name, address in {"emulator": ("127.0.0.1", PORT), "internet": ("192.0.2.1", 80), "named": ("example.com", 80)}.items():
+places = {"emulator": ("127.0.0.1", PORT), "internet": ("192.0.2.1", 80), "named": ("example.com", 80)}
+for name, address in places.items():
     try:
         socket.create_connection(address, timeout=2)
         told[name] = "reached"
@@ -350,6 +360,7 @@ def test_a_job_on_demand_is_not_interrupted(jobs):
 
 RESOURCES = {"InstanceType": "ml.m7i.large", "InstanceCount": 1, "VolumeSizeInGB": 30}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"
+GROUP = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/a"
 
 
 @pytest.mark.parametrize(
@@ -389,10 +400,9 @@ def test_a_volume_has_its_key_where_there_is_a_volume(jobs, kind):
         ({"InputDataConfig": [channel("a", f"s3://{BUCKET}/a", InputMode="Pipe")]}, "input mode Pipe"),
         ({"InputDataConfig": [channel("a", f"s3://{BUCKET}/a", CompressionType="Gzip")]}, "CompressionType Gzip"),
         ({"CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/a", "LocalPath": "/checkpoints"}}, "below /opt/ml"),
-        ({"ModelPackageConfig": {"ModelPackageGroupArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/a"}},
-         "ModelPackageConfig is not rehearsed"),
+        ({"ModelPackageConfig": {"ModelPackageGroupArn": GROUP}}, "ModelPackageConfig is not rehearsed"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_rehearsed_says_so(jobs, asked, words):
     with pytest.raises(ClientError, match=words) as refused:
         jobs.train("", **asked)
@@ -515,3 +525,286 @@ mine.unlink()
     seen = [int(line.split()[1]) for name in names for line in jobs.log("TrainingJobs", name, "beside")]
     assert len(seen) == 4
     assert max(seen) == 2
+
+
+# --- processing -------------------------------------------------------------------------------------------------------
+
+
+def uploaded(name: str, uri: str) -> dict[str, Any]:
+    """An output of a processing job."""
+    path = f"/opt/ml/processing/output/{name}"
+    return {"OutputName": name, "S3Output": {"S3Uri": uri, "LocalPath": path, "S3UploadMode": "EndOfJob"}}
+
+
+def test_a_command_line_works_between_copies_from_and_to_s3(jobs):
+    program = """
+import json, os, pathlib, sys
+source, target = map(pathlib.Path, sys.argv[1:3])
+(target / "deep").mkdir()
+(target / "deep" / "rows.csv").write_text((source / "rows.csv").read_text().upper())
+config = json.loads((pathlib.Path(os.environ["CONFIG"]) / "processingjobconfig.json").read_text())
+(target.parent.parent.parent / "output" / "message").write_text("all " + sys.argv[3])
+assert config["ProcessingJobName"] == os.environ["PROCESSING_JOB_NAME"]
+import beside
+"""
+    folder = new("data")
+    rows = jobs.put(f"{folder}/in/rows.csv", "a,b")
+    jobs.put(f"{folder}/lib/beside.py", "print('helped')")
+    name = jobs.process(
+        program,
+        ["/opt/ml/processing/input/rows", "/opt/ml/processing/output/rows", "well"],
+        ProcessingInputs=[Jobs.given("rows", rows), Jobs.given("lib", f"s3://{BUCKET}/{folder}/lib")],
+        ProcessingOutputConfig={"Outputs": [uploaded("rows", f"s3://{BUCKET}/{folder}/out")]},
+        Environment={"CONFIG": "/opt/ml/config", "PYTHONPATH": "/opt/ml/processing/input/lib"},
+    )
+    job = jobs.processed(name)
+    assert (job["ProcessingJobStatus"], job.get("FailureReason")) == ("Completed", None)
+    assert job["ExitMessage"] == "all well"
+    assert jobs.read(f"s3://{BUCKET}/{folder}/out/deep/rows.csv") == b"A,B"
+    assert jobs.log("ProcessingJobs", name, "helped") == ["helped"]
+
+
+def test_a_command_line_that_fails_says_why_and_uploads_nothing(jobs):
+    program = "import pathlib, sys\npathlib.Path(sys.argv[1], 'a').touch()\nraise KeyError('AGEP')"
+    folder = new("data")
+    name = jobs.process(
+        program,
+        ["/opt/ml/processing/output/rows"],
+        ProcessingOutputConfig={"Outputs": [uploaded("rows", f"s3://{BUCKET}/{folder}")]},
+    )
+    job = jobs.processed(name)
+    assert job["ProcessingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("AlgorithmError: See job logs for more information, exit code: 1")
+    assert "KeyError: 'AGEP'" in job["FailureReason"]
+    assert jobs.keys(folder) == []
+
+
+def test_a_module_and_a_shell_can_be_run_too(jobs):
+    asked = {"ImageUri": IMAGE, "ContainerEntrypoint": ["python3", "-m", "json.tool", "--help"]}
+    name = jobs.process("", AppSpecification=asked)
+    assert jobs.processed(name)["ProcessingJobStatus"] == "Completed"
+    assert jobs.log("ProcessingJobs", name, "usage: ")
+    asked["ContainerEntrypoint"] = ["/bin/sh", "-c", "ls $CODE; exit 4"]
+    name = jobs.process("", AppSpecification=asked, Environment={"CODE": "/opt/ml/processing/input/code"})
+    assert "exit code: 4" in jobs.processed(name)["FailureReason"]
+    assert jobs.log("ProcessingJobs", name, "run.py") == ["run.py"]
+
+
+def test_a_processing_job_is_stopped_by_hand_and_by_its_limit(jobs):
+    name = jobs.process("import time\ntime.sleep(600)")
+    until(
+        lambda: "ProcessingStartTime" in jobs.sagemaker.describe_processing_job(ProcessingJobName=name), "it has begun"
+    )
+    jobs.sagemaker.stop_processing_job(ProcessingJobName=name)
+    assert jobs.processed(name)["ProcessingJobStatus"] == "Stopped"
+    name = jobs.process("import time\ntime.sleep(600)", StoppingCondition={"MaxRuntimeInSeconds": 1})
+    assert jobs.processed(name)["ProcessingJobStatus"] == "Stopped"
+
+
+def test_a_place_outside_of_processing_is_refused(jobs):
+    given = Jobs.given("rows", f"s3://{BUCKET}/jobs")
+    given["S3Input"]["LocalPath"] = "/tmp/rows"
+    with pytest.raises(ClientError, match="must be under /opt/ml/processing"):
+        jobs.process("", ProcessingInputs=[given])
+    with pytest.raises(ClientError, match="No S3 objects found"):
+        jobs.process("", ProcessingInputs=[Jobs.given("rows", f"s3://{BUCKET}/nothing/here")])
+
+
+# --- batch transform --------------------------------------------------------------------------------------------------
+
+ADDS = """
+import json
+def model_fn(model_dir):
+    return None
+def input_fn(body, content_type):
+    if content_type == "text/csv":
+        return [[float(value) for value in line.split(",")] for line in body.splitlines()]
+    return [json.loads(line)["numbers"] for line in body.splitlines()]
+def predict_fn(rows, model):
+    if any(-1.0 in row for row in rows):
+        raise ValueError("a row is negative")
+    print("rows", len(rows))
+    return [sum(row) for row in rows]
+def output_fn(sums, accept):
+    if accept == "text/csv":
+        return "\\n".join(str(each) for each in sums)
+    return "\\n".join(json.dumps({"sum": each}) for each in sums)
+"""
+"""A program that adds the numbers of each row."""
+
+
+@pytest.fixture(scope="module")
+def model(jobs):
+    name = new("model")
+    uri = jobs.put(f"{name}/model.tar.gz", archive(ADDS))
+    jobs.sagemaker.create_model(
+        ModelName=name, ExecutionRoleArn=jobs.user.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
+    )
+    return name
+
+
+@pytest.fixture
+def transform(jobs, model):
+    """`transform({"a.csv": "1,2"}, …)`: the ended job and what it wrote, by name."""
+
+    def transform(objects, *, kind="text/csv", split="Line", assemble="Line", **more):
+        name = new("transform")
+        for key, body in objects.items():
+            jobs.put(f"{name}/in/{key}", body)
+        jobs.sagemaker.create_transform_job(
+            TransformJobName=name,
+            **{
+                "ModelName": model,
+                "TransformInput": {
+                    "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{name}/in/"}},
+                    "ContentType": kind,
+                    "SplitType": split,
+                },
+                "TransformOutput": {
+                    "S3OutputPath": f"s3://{BUCKET}/{name}/out",
+                    "Accept": kind,
+                    "AssembleWith": assemble,
+                },
+                "TransformResources": {"InstanceType": "ml.m7i.large", "InstanceCount": 1},
+                **more,
+            },
+        )
+
+        def look():
+            job = jobs.sagemaker.describe_transform_job(TransformJobName=name)
+            return job if job["TransformJobStatus"] in ENDED else None
+
+        job = until(look, f"{name} ends")
+        found = jobs.keys(f"{name}/out/")
+        return job, {key.removeprefix(f"{name}/out/"): jobs.read(f"s3://{BUCKET}/{key}").decode() for key in found}
+
+    return transform
+
+
+def test_every_object_is_transformed_line_by_line(transform, jobs):
+    job, out = transform({"a.csv": "1,2\n3,4\n", "deep/b.csv": "5,6"})
+    assert (job["TransformJobStatus"], job.get("FailureReason")) == ("Completed", None)
+    assert out == {"a.csv.out": "3.0\n7.0\n", "deep/b.csv.out": "11.0\n"}
+    assert jobs.log("TransformJobs", job["TransformJobName"], "rows ") == ["rows 2", "rows 1"]
+
+
+def test_a_single_record_or_a_whole_object_may_go_in_a_request(transform, jobs):
+    job, out = transform({"a.csv": "1,2\n3,4\n"}, BatchStrategy="SingleRecord")
+    assert out == {"a.csv.out": "3.0\n7.0\n"}
+    assert jobs.log("TransformJobs", job["TransformJobName"], "rows ") == ["rows 1", "rows 1"]
+    job, out = transform({"a.csv": "1,2\n3,4\n"}, split="None", assemble="None")
+    assert out == {"a.csv.out": "3.0\n7.0"}
+
+
+@pytest.mark.parametrize(
+    "processing, out",
+    [
+        ({"InputFilter": "$[1:]"}, "5.0\n9.0\n"),
+        ({"InputFilter": "$[1:]", "JoinSource": "Input"}, "7,2,3,5.0\n8,4,5,9.0\n"),
+        ({"InputFilter": "$[1,2]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"}, "7,5.0\n8,9.0\n"),
+        ({"OutputFilter": "$[0]"}, "12.0\n17.0\n"),
+    ],
+)
+def test_lines_of_csv_are_filtered_and_joined(transform, processing, out):
+    job, found = transform({"a.csv": "7,2,3\n8,4,5\n"}, DataProcessing=processing)
+    assert (job.get("FailureReason"), found) == (None, {"a.csv.out": out})
+
+
+@pytest.mark.parametrize(
+    "processing, out",
+    [
+        ({"InputFilter": "$.asked"}, [{"sum": 3}]),
+        (
+            {"InputFilter": "$.asked", "JoinSource": "Input"},
+            [{"id": 7, "asked": {"numbers": [1, 2]}, "SageMakerOutput": {"sum": 3}}],
+        ),
+        (
+            {"InputFilter": "$['asked']", "JoinSource": "Input", "OutputFilter": "$['id','SageMakerOutput']"},
+            [{"id": 7, "SageMakerOutput": {"sum": 3}}],
+        ),
+        ({"InputFilter": "$.asked", "OutputFilter": "$.sum"}, [3]),
+    ],
+)
+def test_lines_of_json_are_filtered_and_joined(transform, processing, out):
+    record = json.dumps({"id": 7, "asked": {"numbers": [1, 2]}})
+    job, found = transform({"a.jsonl": record}, kind="application/jsonlines", DataProcessing=processing)
+    assert job.get("FailureReason") is None
+    assert [json.loads(line) for line in found["a.jsonl.out"].splitlines()] == out
+
+
+def test_an_object_that_the_model_refuses_fails_the_job_and_not_the_others(transform, jobs):
+    job, out = transform({"bad.csv": "-1,2", "good.csv": "1,2"})
+    assert (job["TransformJobStatus"], out) == ("Failed", {"good.csv.out": "3.0\n"})
+    assert job["FailureReason"] == "AlgorithmError: See job logs for more information"
+    name = job["TransformJobName"]
+    [line] = jobs.log("TransformJobs", name, "Bad HTTP status")
+    assert line.startswith(f"s3://{BUCKET}/{name}/in/bad.csv: Bad HTTP status received from algorithm: 500: a row is")
+    job, out = transform({"a.csv": "1," * 600_000 + "1"}, MaxPayloadInMB=1)
+    assert (job["FailureReason"], out) == ("ClientError: See job logs for more information", {})
+    assert jobs.log("TransformJobs", job["TransformJobName"], "Too much data for max payload size")
+
+
+def test_a_model_that_does_not_load_fails_its_job(transform, jobs):
+    name = new("model")
+    uri = jobs.put(f"{name}/model.tar.gz", archive("def model_fn(d):\n    raise OSError('no weights')"))
+    jobs.sagemaker.create_model(
+        ModelName=name, ExecutionRoleArn=jobs.user.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
+    )
+    job, _ = transform({"a.csv": "1"}, ModelName=name)
+    assert job["TransformJobStatus"] == "Failed"
+    assert "no weights" in job["FailureReason"]
+
+
+def test_a_transform_job_that_cannot_be_is_refused(transform):
+    with pytest.raises(ClientError, match="Could not find model"):
+        transform({"a.csv": "1"}, ModelName="nothing")
+    with pytest.raises(ClientError, match="AssembleWith must be the same as SplitType"):
+        transform({"a.csv": "1"}, assemble="None", DataProcessing={"JoinSource": "Input"})
+    with pytest.raises(ClientError, match="DataProcessing needs ContentType"):
+        transform({"a.csv": "1"}, kind="application/x-npy", DataProcessing={"InputFilter": "$[0]"})
+    with pytest.raises(ClientError, match=r"the path '\$\.\.a' is not rehearsed"):
+        transform({"a.csv": "1"}, DataProcessing={"InputFilter": "$..a"})
+
+
+# --- what they stand on -----------------------------------------------------------------------------------------------
+
+
+def test_an_emulator_that_is_killed_leaves_no_job(tmp_path):
+    started = process.start(tmp_path)
+    try:
+        jobs = Jobs(User(started, tmp_path))
+        name = jobs.train("import os, time\nprint('begun', os.getpid())\ntime.sleep(600)")
+        jobs.training(name)
+        [line] = jobs.log("TrainingJobs", name, "begun")
+        child = int(line.split()[1])
+        assert psutil.pid_exists(child)
+        os.kill(started.pid, signal.SIGKILL)
+        until(lambda: not psutil.pid_exists(child), "the job ends")
+    finally:
+        process.stop(tmp_path)
+
+
+def test_a_reset_ends_the_jobs(tmp_path):
+    started = process.start(tmp_path)
+    try:
+        user = User(started, tmp_path)
+        jobs = Jobs(user)
+        name = jobs.train("import os, time\nprint('begun', os.getpid())\ntime.sleep(600)")
+        jobs.training(name)
+        [line] = jobs.log("TrainingJobs", name, "begun")
+        urllib.request.urlopen(urllib.request.Request(f"{started.endpoint}/moto-api/reset", b"")).close()
+        until(lambda: not psutil.pid_exists(int(line.split()[1])), "the job ends")
+        with pytest.raises(ClientError, match="Requested resource not found"):
+            user.sagemaker.describe_training_job(TrainingJobName=name)
+    finally:
+        process.stop(tmp_path)
+
+
+def test_moto_keeps_jobs_in_these_tables_and_has_these_instance_types():
+    backend = SageMakerModelBackend("eu-central-1", ACCOUNT)
+    for table in TABLES.values():
+        assert getattr(backend, table) == {}
+    assert INSTANCE_TYPES["g5.xlarge"]["InstanceStorageSupported"] is True
+    assert INSTANCE_TYPES["m7i.large"]["InstanceStorageSupported"] is False
+    assert {"model_name", "execution_role_arn"} <= set(inspect.signature(Model.__init__).parameters)
+    assert SageMakerResponse().automated_parameter_parsing
