@@ -2,7 +2,10 @@
 
 import base64
 import gzip
+import hashlib
+import importlib
 import io
+import json
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -35,14 +38,12 @@ STEPS: Final = (*PROCESSING, "train")
 UNKNOWN: Final = "unknown"
 
 
-def pack(product: str, schema: str | None = None) -> Code:
+def pack(product: str) -> Code:
     """The code of a product's training: `functions/<product>`, and what all functions share.
 
-    The same files make the same bytes. `schema` is the feature schema's JSON, for scripts that have no pydantic.
+    The same files make the same bytes. The feature schema travels as JSON, for SageMaker's containers have no pydantic.
     """
-    files = sources(product)
-    if schema is not None:
-        files[f"functions/{product}/schema.json"] = schema.encode()
+    files = {**sources(product), f"functions/{product}/schema.json": schema(product).encode()}
     entries = {f"{step}.py": ENTRY.format(product=product, step=step).encode() for step in STEPS}
     everything = {**files, **entries}
     objects = {"sourcedir.tar.gz": packed(everything), **{f"{step}.py": entries[f"{step}.py"] for step in PROCESSING}}
@@ -51,6 +52,12 @@ def pack(product: str, schema: str | None = None) -> Code:
         sha256=digest(everything),
         revision=revision(sorted(files)),
     )
+
+
+def schema(product: str) -> str:
+    """What functions/<product>/schema.py reads: the feature schema, and the name of the label."""
+    features = importlib.import_module(f"functions.{product}.features")
+    return json.dumps({**json.loads(features.SCHEMA.to_json()), "label": features.LABEL}, sort_keys=True)
 
 
 def sources(product: str) -> dict[str, bytes]:
