@@ -479,6 +479,21 @@ def test_what_cannot_change_is_refused_with_the_option_that_replaces_it(cluster:
         cluster.update(f"{KUEUE}:LocalQueue", id_, old, new, outputs)
 
 
+def test_a_flavor_with_a_topology_keeps_its_nodes(cluster: KubernetesProvider) -> None:
+    created(cluster, RELEASE, kueue())
+    type_ = f"{KUEUE}:ResourceFlavor"
+    for name, topology in (("free", {}), ("placed", {"topologyName": "ec2"})):
+        flavored = {"metadata": {"name": name}, "spec": {"nodeLabels": {"slipway/pool": "a"}, **topology}}
+        id_, outputs = created(cluster, type_, flavored, name)
+        old = checked(cluster, type_, flavored)
+        new = {**old, "spec": {**old["spec"], "nodeLabels": {"slipway/pool": "b"}}}
+        if topology:
+            with pytest.raises(ProviderError, match=r"spec.nodeLabels.slipway/pool: cannot change in place"):
+                cluster.update(type_, id_, old, new, outputs)
+        else:
+            assert cluster.update(type_, id_, old, new, outputs)["spec"]["nodeLabels"] == {"slipway/pool": "b"}
+
+
 def test_new_configuration_is_a_new_object(cluster: KubernetesProvider) -> None:
     old = checked(cluster, CONFIG, {"metadata": {"name": "plugin"}, "data": {"a": "1"}})
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -16,7 +17,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it ships no types
 
 from infra.rehearsal import helm
 from infra.rehearsal.kubernetes_crds import Definition, definitions, reduced
-from infra.rehearsal.kubernetes_crds.rules import RULES, UNCHANGEABLE
+from infra.rehearsal.kubernetes_crds.rules import RULES, unchangeable
 from infra.rehearsal.provider import UNKNOWN, Diff, Props, ProviderError
 from infra.rehearsal.state import write_atomically
 
@@ -166,7 +167,7 @@ class KubernetesProvider:
             raise ProviderError(f"{_title(manifest)} is gone: run `up` again, which makes it anew")
         old, new = dict(_paths(old_inputs)), dict(_paths(new_inputs))
         for path in sorted(old.keys() | new.keys()):
-            for fixed in UNCHANGEABLE.get(manifest["kind"], ()):
+            for fixed in unchangeable(there):
                 if _within(path, fixed) and old.get(path) != new.get(path):
                     raise ProviderError(
                         f"{_title(manifest)}, {path}: cannot change in place: give the resource the options"
@@ -193,7 +194,7 @@ class KubernetesProvider:
 
     def objects(self) -> list[Props]:
         """Everything that is stored, by namespace, kind and name."""
-        return [json.loads(path.read_text("utf-8")) for path in sorted(self.root.glob("*/*.json"))]
+        return self._all("*")
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
@@ -273,7 +274,12 @@ class KubernetesProvider:
     # --- files ------------------------------------------------------------------------------------------------------
 
     def _all(self, kind: str) -> list[Props]:
-        return [json.loads(path.read_text("utf-8")) for path in sorted(self.root.glob(f"*/{kind.lower()}-*.json"))]
+        found = []
+        for path in sorted(self.root.glob(f"*/{kind.lower()}-*.json")):
+            # Others are made and deleted meanwhile.
+            with suppress(FileNotFoundError):
+                found.append(json.loads(path.read_text("utf-8")))
+        return found
 
     def _path(self, manifest: Props) -> Path:
         metadata = manifest["metadata"]

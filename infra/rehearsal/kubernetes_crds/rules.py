@@ -1,6 +1,6 @@
 """What charts' definitions say in CEL, and their webhooks in Go: the rules that a schema cannot hold.
 
-Not all of them: those that a declaration of ours could break. `UNCHANGEABLE` are the rules on updates.
+Not all of them: those that a declaration of ours could break.
 """
 
 import re
@@ -21,6 +21,14 @@ UNCHANGEABLE: Final[Mapping[str, Sequence[str]]] = {
     "Topology": ("spec.levels",),
 }
 """What the API server refuses to change, by kind, and Pulumi does not know of: it has to be told to replace."""
+
+
+def unchangeable(there: Mapping[str, Any]) -> Sequence[str]:
+    """What of an object cannot change in place: paths."""
+    if there["kind"] == "ResourceFlavor" and "topologyName" in there.get("spec", {}):
+        return "spec.nodeLabels", "spec.tolerations", "spec.topologyName"
+    return UNCHANGEABLE.get(there["kind"], ())
+
 
 OWN_LABELS: Final = {
     "karpenter.sh": {"capacity-type", "nodepool"},
