@@ -127,14 +127,16 @@ def close_bucket(
         opts=opts,
     )
     aws.s3.BucketOwnershipControls(name, bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=opts)
-    aws.s3.BucketVersioning(name, bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=opts)
+    versioning = aws.s3.BucketVersioning(
+        name, bucket=bucket.id, versioning_configuration={"status": "Enabled"}, opts=opts
+    )
     objects = pulumi.Output.concat(bucket.arn, "/*")
     return aws.s3.BucketPolicy(
         name,
         bucket=bucket.id,
         policy=document(only_over_tls("s3", bucket.arn, objects), *statements),
         # S3 refuses two changes of a bucket's access at once.
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[block])),
+        opts=opts.merge(pulumi.ResourceOptions(depends_on=[block, versioning])),
     )
 
 

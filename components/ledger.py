@@ -77,7 +77,7 @@ class Ledger(pulumi.ComponentResource):
             f"{name}-ledger",
             bucket=bucket.id,
             rule={"default_retention": {"mode": spec.mode, "years": spec.years}},
-            opts=child,
+            opts=child.merge(pulumi.ResourceOptions(depends_on=[closed])),  # which comes after versioning
         )
         # Who is given the bucket's name may write at once: what guards it has to stand by then.
         self.bucket, self.arn = closed.bucket, bucket.arn

@@ -356,6 +356,8 @@ def test_every_bucket_drops_what_nobody_sees():
     }
     assert judge_stack(rule, data, resource(LIFECYCLE, bucket="data-1", rules=[whole])).sentences == []
     assert "keeps everything for ever" in judge_stack(rule, data).sentences[0]
+    ledger = resource(data.type, "ledger", objectLockEnabled=True)
+    assert judge_stack(rule, ledger).sentences == []
     half = {"abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}}
     [sentence] = judge_stack(rule, data, resource(LIFECYCLE, bucket="data-1", rules=[half])).sentences
     assert "no rule removes old versions: set noncurrentVersionExpiration" in sentence

@@ -295,8 +295,13 @@ def disks_are_gp3(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 
 def buckets_clean_up(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
-    """Every bucket drops what nobody sees but everybody pays for: unfinished uploads and old versions."""
+    """Every bucket drops what nobody sees but everybody pays for: unfinished uploads and old versions.
+
+    A bucket with Object Lock keeps everything on purpose.
+    """
     for bucket in without_companion(resources, BUCKET, BUCKET_LIFECYCLE, "bucket", by=("bucket", "id")):
+        if bucket.inputs.get("objectLockEnabled") is True:
+            continue
         yield bucket, f"bucket {bucket.name} keeps everything for ever: add a BucketLifecycleConfiguration"
     for lifecycle in of_type(resources, BUCKET_LIFECYCLE):
         for what, path in (

@@ -9,7 +9,8 @@ from typing import Any
 
 from moto.ecr.models import ECRBackend
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket
+from moto.s3.exceptions import InvalidBucketState
+from moto.s3.models import FakeBucket, S3Backend
 from moto.stepfunctions.responses import StepFunctionResponse
 
 _may_log: Callable[[FakeBucket, str | None], bool] = FakeBucket._log_permissions_enabled_policy
@@ -23,6 +24,7 @@ _start_execution: Callable[[StepFunctionResponse], Any] = StepFunctionResponse.s
 
 def install() -> None:
     """Replace the faulty methods."""
+    S3Backend.put_object_lock_configuration = _lock  # type: ignore[assignment, method-assign]  # that is what is replaced
     ECRBackend.batch_get_image = _images_of  # type: ignore[assignment, method-assign]  # that is what is replaced
     StepFunctionResponse.start_execution = _start_by_name  # type: ignore[assignment, method-assign]  # that is what is replaced
     FakeBucket.get_permission = _permission  # type: ignore[assignment, method-assign]  # that is what is replaced
@@ -95,3 +97,19 @@ def _images_of(
         identity = {"imageDigest": digest, **({"imageTag": tag} if tag else {})}
         found.append({"registryId": registry_id, "repositoryName": repository_name, "imageId": identity})
     return {"images": found, "failures": []}
+
+
+def _lock(
+    backend: S3Backend,
+    bucket_name: str,
+    lock_enabled: bool,
+    mode: str | None = None,
+    days: int | None = None,
+    years: int | None = None,
+) -> None:
+    """Say how long new objects of a bucket are locked. moto 5.2.5 does that to an empty bucket only."""
+    bucket = backend.get_bucket(bucket_name)
+    if not bucket.is_versioned:
+        raise InvalidBucketState("Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+    bucket.object_lock_enabled = bucket.object_lock_enabled or lock_enabled
+    bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = mode, days, years
