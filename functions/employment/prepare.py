@@ -145,9 +145,8 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     if not all(parts.values()):
         raise SystemExit(f"{kept} of {len(labels)} rows are left, too few to train on and to test with: {dropped}")
     if kept < (1 - options.most_dropped) * len(labels):
-        raise SystemExit(
-            f"only {kept:,} of {len(labels):,} labelled rows are left, less than {1 - options.most_dropped:.0%}: {dropped}"
-        )
+        least = 1 - options.most_dropped
+        raise SystemExit(f"only {kept:,} of {len(labels):,} labels are of use, less than {least:.0%}; lost: {dropped}")
     write(parts, options.output)
     files = digests(options.output)
     times = sorted(joined[ROWS.event_time].map(texts))
