@@ -437,7 +437,8 @@ def _scaled(
             return _Scaled(variant, "sagemaker:variant:DesiredProvisionedConcurrency", least, most)
         case ScaleToZeroSpec():
             component = _make_component(name, endpoint, model, template["component"], opts)
-            resource = pulumi.Output.concat("inference-component/", component.id)
+            # Its id is an ARN, which autoscaling does not take.
+            resource = component.id.apply(lambda _: f"inference-component/{name}")
             return _Scaled(resource, "sagemaker:inference-component:DesiredCopyCount", 0, spec.max_copies)
         case _:
             return None
