@@ -17,6 +17,8 @@ from infra.rehearsal.provider import Props
 from tests.served_models import ECHO, archive
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+REST_API, STAGE = "aws:apigateway/restApi:RestApi", "aws:apigateway/stage:Stage"
+SECURE = {"securityPolicy": "SecurityPolicy_TLS13_1_3_2025_09", "endpointAccessMode": "STRICT"}
 TAGS = {"owner": "ml", "product": "p", "environment": "local", "cost-center": "1"}
 
 
@@ -316,6 +318,51 @@ def _scaling_policy(world: World) -> Props:
     target = world("aws:appautoscaling/target:Target")
     ids = {name: target[name] for name in ("serviceNamespace", "scalableDimension", "resourceId")}
     return {**ids, "policyType": "TargetTrackingScaling", **_tracking(100)}
+
+
+def _scheduled_action(world: World) -> Props:
+    target = world("aws:appautoscaling/target:Target")
+    ids = {name: target[name] for name in ("serviceNamespace", "scalableDimension", "resourceId")}
+    bounds = {"minCapacity": 1, "maxCapacity": 2}
+    return {**ids, "schedule": "cron(0 7 ? * MON-FRI *)", "timezone": "Europe/Berlin", "scalableTargetAction": bounds}
+
+
+def _component(world: World) -> Props:
+    """An inference component on an endpoint of its own, whose variant has no model."""
+    variant = {
+        "variantName": "live",
+        "initialInstanceCount": 1,
+        "instanceType": "ml.m5.large",
+        "managedInstanceScaling": {"status": "ENABLED", "minInstanceCount": 0, "maxInstanceCount": 1},
+        "routingConfigs": [{"routingStrategy": "LEAST_OUTSTANDING_REQUESTS"}],
+    }
+    role = world("aws:iam/role:Role")["arn"]
+    kind, name = "aws:sagemaker/endpointConfiguration:EndpointConfiguration", f"component-{world.number()}"
+    config = {"name": name, "productionVariants": [variant], "executionRoleArn": role}
+    world.aws.create(kind, world.aws.check(kind, name, None, config), name)
+    kind = "aws:sagemaker/endpoint:Endpoint"
+    world.aws.create(kind, world.aws.check(kind, name, None, {"name": name, "endpointConfigName": name}), f"{name}-up")
+    return {"typeName": "AWS::SageMaker::InferenceComponent", "desiredState": _desired(world, name, 1024)}
+
+
+def _desired(world: World, name: str, memory: int) -> str:
+    return json.dumps(
+        {
+            "InferenceComponentName": name,
+            "EndpointName": name,
+            "VariantName": "live",
+            "Specification": {
+                "ModelName": world("aws:sagemaker/model:Model")["id"],
+                "ComputeResourceRequirements": {"MinMemoryRequiredInMb": memory},
+            },
+            "RuntimeConfig": {"CopyCount": 1},
+            "Tags": [{"Key": "owner", "Value": "ml"}],
+        }
+    )
+
+
+def _machine(text: str) -> str:
+    return json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "Result": text, "End": True}}})
 
 
 def _function(world: World) -> Props:
@@ -714,6 +761,32 @@ CASES: Mapping[str, Case] = {
         "ScalingPolicies[0].TargetTrackingScalingPolicyConfiguration.TargetValue",
         200,
     ),
+    "aws:appautoscaling/scheduledAction:ScheduledAction": Case(
+        _scheduled_action,
+        lambda world: {"scalableTargetAction": {"minCapacity": 2, "maxCapacity": 4}},
+        "ScheduledActions[0].ScalableTargetAction.MaxCapacity",
+        4,
+    ),
+    "aws:cloudcontrol/resource:Resource": Case(
+        _component,
+        lambda world: {"desiredState": _desired(world, f"component-{world._count}", 2048)},
+        "Specification.ComputeResourceRequirements.MinMemoryRequiredInMb",
+        2048,
+    ),
+    "aws:sfn/stateMachine:StateMachine": Case(
+        lambda world: {
+            "definition": _machine("a"),
+            "roleArn": world("aws:iam/role:Role")["arn"],
+            "encryptionConfiguration": {
+                "type": "CUSTOMER_MANAGED_KMS_KEY",
+                "kmsKeyId": world("aws:kms/key:Key")["arn"],
+                "kmsDataKeyReusePeriodSeconds": 300,
+            },
+        },
+        lambda world: {"definition": _machine("b"), "encryptionConfiguration": None},
+        "[definition, encryptionConfiguration.type]",
+        lambda inputs: [inputs["definition"], "AWS_OWNED_KEY"],
+    ),
     "aws:lambda/function:Function": Case(
         _function,
         lambda world: {
@@ -751,6 +824,126 @@ CASES: Mapping[str, Case] = {
             "sourceArn": world("aws:cloudwatch/eventRule:EventRule")["arn"],
         }
     ),
+    "aws:apigateway/restApi:RestApi": Case(
+        lambda world: {"name": f"api-{world.number()}", "body": _api_document("one"), **SECURE},
+        lambda world: {"body": _api_document("two"), "description": "d", "policy": document("execute-api:Invoke")},
+        lambda world, id_: _api_now(world, id_),
+        (["/two"], "d", True, SECURE["securityPolicy"]),
+    ),
+    "aws:apigateway/deployment:Deployment": Case(
+        lambda world: {"restApi": world(REST_API)["id"], "triggers": {"document": str(world.number())}}
+    ),
+    "aws:apigateway/stage:Stage": Case(
+        lambda world: {
+            **_deployed(world),
+            "stageName": f"stage{world.number()}",
+            "accessLogSettings": _access_log("a"),
+        },
+        lambda world: {
+            "deployment": _deployed(world)["deployment"],
+            "accessLogSettings": _access_log("b"),
+            "xrayTracingEnabled": True,
+        },
+        "[deploymentId, accessLogSettings.format, tracingEnabled]",
+        lambda inputs: [inputs["deployment"], "b", True],
+    ),
+    "aws:apigateway/methodSettings:MethodSettings": Case(
+        lambda world: {
+            "restApi": world(STAGE)["restApi"],
+            "stageName": world(STAGE)["stageName"],
+            "methodPath": "*/*",
+            "settings": {"metricsEnabled": True, "throttlingRateLimit": 10, "throttlingBurstLimit": 20},
+        },
+        lambda world: {"settings": {"throttlingRateLimit": 2.5}},
+        'methodSettings."*/*".throttlingRateLimit',
+        2.5,
+    ),
+    "aws:apigateway/usagePlan:UsagePlan": Case(
+        lambda world: {
+            "name": f"plan-{world.number()}",
+            "apiStages": [{"apiId": world(STAGE)["restApi"], "stage": world(STAGE)["stageName"]}],
+            "throttleSettings": {"rateLimit": 5, "burstLimit": 10},
+            "quotaSettings": {"limit": 100, "period": "DAY"},
+        },
+        lambda world: {
+            "throttleSettings": {"rateLimit": 2.5, "burstLimit": 4},
+            "quotaSettings": {"limit": 50, "period": "DAY"},
+        },
+        "[throttle.rateLimit, quota.limit]",
+        [2.5, 50],
+    ),
+    "aws:apigateway/usagePlanKey:UsagePlanKey": Case(
+        lambda world: {
+            "usagePlanId": world("aws:apigateway/usagePlan:UsagePlan")["id"],
+            "keyId": world.make("aws:apigateway/apiKey:ApiKey")[1],
+            "keyType": "API_KEY",
+        }
+    ),
+    "aws:apigateway/apiKey:ApiKey": Case(
+        lambda world: {"name": f"key-{world.number()}", "description": "d"},
+        lambda world: {"description": "e", "enabled": False},
+        "[description, enabled]",
+        ["e", False],
+    ),
+    "aws:apigateway/account:Account": Case(
+        lambda world: {"cloudwatchRoleArn": world("aws:iam/role:Role")["arn"]},
+        lambda world: {"cloudwatchRoleArn": world.make("aws:iam/role:Role")[2]["arn"]},
+        "cloudwatchRoleArn",
+        lambda inputs: inputs["cloudwatchRoleArn"],
+    ),
+    "aws:cognito/userPool:UserPool": Case(
+        lambda world: {
+            "name": f"pool-{world.number()}",
+            "adminCreateUserConfig": {"allowAdminCreateUserOnly": True},
+            "deletionProtection": "ACTIVE",
+        },
+        lambda world: {"deletionProtection": "INACTIVE"},
+        "UserPool.[DeletionProtection, AdminCreateUserConfig.AllowAdminCreateUserOnly]",
+        ["INACTIVE", True],
+    ),
+    "aws:cognito/userPoolClient:UserPoolClient": Case(
+        lambda world: {
+            "name": "web",
+            "userPoolId": world("aws:cognito/userPool:UserPool")["id"],
+            "generateSecret": True,
+            "allowedOauthFlows": ["client_credentials"],
+            "allowedOauthFlowsUserPoolClient": True,
+            "allowedOauthScopes": ["api/predict"],
+            "accessTokenValidity": 60,
+            "tokenValidityUnits": {"accessToken": "minutes"},
+        },
+        lambda world: {"accessTokenValidity": 30},
+        "UserPoolClient.[AccessTokenValidity, AllowedOAuthScopes]",
+        [30, ["api/predict"]],
+    ),
+    "aws:cognito/resourceServer:ResourceServer": Case(
+        lambda world: {
+            "userPoolId": world("aws:cognito/userPool:UserPool")["id"],
+            "identifier": f"api-{world.number()}",
+            "name": "api",
+            "scopes": [{"scopeName": "predict", "scopeDescription": "d"}],
+        },
+        lambda world: {"scopes": [{"scopeName": "predict", "scopeDescription": "e"}]},
+        "ResourceServer.Scopes[0].ScopeDescription",
+        "e",
+    ),
+    "aws:cognito/userPoolDomain:UserPoolDomain": Case(
+        lambda world: {
+            "userPoolId": world("aws:cognito/userPool:UserPool")["id"],
+            "domain": f"domain-{world.number()}",
+        }
+    ),
+    "aws:cloudwatch/logMetricFilter:LogMetricFilter": Case(
+        lambda world: {
+            "name": f"filter-{world.number()}",
+            "logGroupName": world("aws:cloudwatch/logGroup:LogGroup")["id"],
+            "pattern": "THROTTLED",
+            "metricTransformation": {"namespace": "Tests", "name": "throttled", "value": "1"},
+        },
+        lambda world: {"pattern": "?THROTTLED ?QUOTA_EXCEEDED"},
+        "metricFilters[0].filterPattern",
+        "?THROTTLED ?QUOTA_EXCEEDED",
+    ),
     "aws:ssm/parameter:Parameter": Case(
         lambda world: {"type": "SecureString", "value": "a", "description": "d"},
         lambda world: {"value": "b"},
@@ -758,6 +951,30 @@ CASES: Mapping[str, Case] = {
         [True, 2],
     ),
 }
+
+
+def _api_document(path: str) -> str:
+    uri = f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"
+    integration = {"type": "aws_proxy", "httpMethod": "POST", "uri": f"{uri}/invocations"}
+    method = {"responses": {}, "x-amazon-apigateway-integration": integration}
+    info = {"title": "api", "version": "1", "description": "d"}
+    return json.dumps({"openapi": "3.0.3", "info": info, "paths": {f"/{path}": {"get": method}}})
+
+
+def _api_now(world: World, id_: str) -> tuple[list[str], str, bool, str]:
+    client = world.client("apigateway")
+    api, resources = client.get_rest_api(restApiId=id_), client.get_resources(restApiId=id_)["items"]
+    served = sorted(each["path"] for each in resources if each.get("resourceMethods"))
+    return served, api["description"], "execute-api:Invoke" in api.get("policy", ""), api["securityPolicy"]
+
+
+def _deployed(world: World) -> Props:
+    """A new deployment of the API that others share."""
+    return {"restApi": world(REST_API)["id"], "deployment": world.make("aws:apigateway/deployment:Deployment")[1]}
+
+
+def _access_log(text: str) -> Props:
+    return {"destinationArn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:access", "format": text}
 
 
 def _budget_now(world: World, name: str) -> tuple[str, list[float]]:
@@ -781,8 +998,10 @@ def _of(call: str, parameter: str, output: str, tags: str) -> Callable[[Any, Pro
 
 TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
     "application-autoscaling": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
+    "apigateway": lambda client, outputs: client.get_tags(resourceArn=outputs["arn"])["tags"],
     "budgets": _arn("list_tags_for_resource", "ResourceARN", "ResourceTags"),
     "cloudwatch": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
+    "cognito-idp": _arn("list_tags_for_resource", "ResourceArn", "Tags"),
     "ec2": lambda client, outputs: client.describe_tags(Filters=[{"Name": "resource-id", "Values": [outputs["id"]]}])[
         "Tags"
     ],

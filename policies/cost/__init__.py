@@ -52,12 +52,19 @@ TAGS = ("owner", "product", "environment", "cost-center")
 # AWS gives these no tags.
 UNTAGGED = frozenset(
     {
+        "aws:apigateway/account:Account",
+        "aws:apigateway/deployment:Deployment",
+        "aws:apigateway/methodSettings:MethodSettings",
+        "aws:apigateway/usagePlanKey:UsagePlanKey",
         "aws:appautoscaling/policy:Policy",
         "aws:cloudwatch/dashboard:Dashboard",
         "aws:cloudwatch/eventBusPolicy:EventBusPolicy",
         "aws:cloudwatch/eventTarget:EventTarget",
         "aws:cloudwatch/logMetricFilter:LogMetricFilter",
         "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
+        "aws:cognito/resourceServer:ResourceServer",
+        "aws:cognito/userPoolClient:UserPoolClient",
+        "aws:cognito/userPoolDomain:UserPoolDomain",
         "aws:ec2/route:Route",
         "aws:ec2/routeTableAssociation:RouteTableAssociation",
         "aws:ec2/securityGroupRule:SecurityGroupRule",

@@ -362,12 +362,20 @@ def _schedule(schedule: Declared, _: Sequence[Declared]) -> Iterator[Found]:
     yield from ()
 
 
+def _stage(stage: Declared, _: Sequence[Declared]) -> Iterator[Found]:
+    """Requests are priced with their API; a cache of its own would cost by the hour."""
+    for where, enabled in find(stage.inputs, "cacheClusterEnabled?"):
+        if enabled:
+            yield f"{where}: a stage's cache has no price here; leave it out, or price it in policies/cost/pricing.py"
+
+
 BY_SIZE: Mapping[str, Pricing] = {
     CLUSTER: _cluster,
     ENDPOINT: _endpoint,
     FUNCTION: _function,
     NODE_GROUP: _node_group,
     SCHEDULE: _schedule,
+    "aws:apigateway/stage:Stage": _stage,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,
     "aws:ec2/vpcEndpoint:VpcEndpoint": _interface_endpoint,
     "aws:kms/key:Key": _key,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from infra.rehearsal.aws.mapping import Values, as_text, find
+from infra.rehearsal.aws.mapping import Values, as_text, fill, find
 from infra.rehearsal.provider import Props, ProviderError
 
 Arguments = Mapping[str, Any] | Callable[[Values], Mapping[str, Any] | Sequence[Mapping[str, Any]] | None]
@@ -192,7 +192,10 @@ SCHEDULER_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
 BUDGET_TAGS: Final = _by_arn("ResourceARN", "ResourceTags", "Key,Value", "ResourceTagKeys")
 SQS_TAGS: Final = Tags("TagQueue", {"QueueUrl": "{id}"}, "Tags", "map", "UntagQueue", "TagKeys")
 SAGEMAKER_TAGS: Final = Tags("AddTags", {"ResourceArn": "{arn}"}, "Tags", "Key,Value", "DeleteTags", "TagKeys")
+API_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
+COGNITO_TAGS: Final = _by_arn("ResourceArn", "Tags", "map")
 SCALING_TAGS: Final = _by_arn("ResourceARN", "Tags", "map")
+STATES_TAGS: Final = _by_arn("resourceArn", "tags", "key,value", "tagKeys")
 PARAMETER_TAGS: Final = Tags(
     "AddTagsToResource",
     {"ResourceType": "Parameter", "ResourceId": "{name}"},
@@ -738,6 +741,35 @@ def _parameter_arn(values: Mapping[str, Any]) -> str:
     return f"arn:aws:ssm:{values['region']}:{values['account']}:parameter/{values['name'].removeprefix('/')}"
 
 
+MACHINE_SETTINGS: Final = (
+    "definition",
+    "roleArn",
+    "loggingConfiguration",
+    "tracingConfiguration",
+    "encryptionConfiguration",
+)
+
+
+def _wanted(values: Values) -> Mapping[str, Any]:
+    """What cloud control is to make. Its types have CloudFormation's names, which for this one are the API's."""
+    if values["typeName"] != "AWS::SageMaker::InferenceComponent":
+        raise ProviderError(
+            f"typeName {values['typeName']}: the rehearsal makes AWS::SageMaker::InferenceComponent alone through "
+            "cloud control; use pulumi-aws's own type, or add it in infra/rehearsal/aws/types.py"
+        )
+    wanted: Mapping[str, Any] = json.loads(values["desiredState"])
+    return wanted
+
+
+def _component_name(values: Values) -> Mapping[str, Any]:
+    return {"InferenceComponentName": _wanted(values)["InferenceComponentName"]}
+
+
+def _component_arn(values: Values) -> str:
+    name = _wanted(values)["InferenceComponentName"]
+    return f"arn:aws:sagemaker:{values['region']}:{values['account']}:inference-component/{name}"
+
+
 def _open(values: Mapping[str, Any]) -> str:
     """The policy of a key that nobody gave one."""
     statement = {
@@ -747,6 +779,91 @@ def _open(values: Mapping[str, Any]) -> str:
         "Resource": "*",
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+# --- APIs -----------------------------------------------------------------------------------------------------------
+
+METHOD_SETTINGS: Final = {
+    "metricsEnabled": "metrics/enabled",
+    "loggingLevel": "logging/loglevel",
+    "dataTraceEnabled": "logging/dataTrace",
+    "throttlingBurstLimit": "throttling/burstLimit",
+    "throttlingRateLimit": "throttling/rateLimit",
+    "cachingEnabled": "caching/enabled",
+    "cacheTtlInSeconds": "caching/ttlInSeconds",
+    "cacheDataEncrypted": "caching/dataEncrypted",
+}
+
+
+def _replaced(paths: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """API Gateway's patch that gives each path a value."""
+    return [{"op": "replace", "path": f"/{path}", "value": as_text(value)} for path, value in paths.items()]
+
+
+def _patch(which: Mapping[str, str], **paths: str) -> Callable[[Values], Mapping[str, Any]]:
+    """Arguments: a patch of the inputs that are given. `paths`: the input, and what API Gateway calls it."""
+    return lambda values: {
+        **{parameter: values[source] for parameter, source in which.items()},
+        "patchOperations": _replaced(
+            {path: values[name] for name, path in paths.items() if values.get(name) is not None}
+        ),
+    }
+
+
+def _deployment(values: Values) -> Mapping[str, Any]:
+    """Triggers go nowhere: that they change is what makes another deployment."""
+    values.get("triggers")
+    return passed("restApi", "description", "variables")(values)
+
+
+STAGE_OF: Final = {"restApiId": "restApi", "stageName": "stageName"}
+
+
+def _access_log(values: Values) -> Mapping[str, Any]:
+    settings = values.get("accessLogSettings")
+    patch: Sequence[Mapping[str, Any]] = [{"op": "remove", "path": "/accessLogSettings"}]
+    if settings:
+        patch = _replaced(
+            {
+                "accessLogSettings/destinationArn": settings["destinationArn"],
+                "accessLogSettings/format": settings["format"],
+            }
+        )
+    return {**with_(STAGE_OF)(values), "patchOperations": patch}
+
+
+def _method_settings(values: Values) -> Mapping[str, Any]:
+    settings = values["settings"]
+    if strange := sorted(settings.keys() - METHOD_SETTINGS.keys()):
+        raise ProviderError(f"settings.{strange[0]}: the rehearsal knows {', '.join(METHOD_SETTINGS)}")
+    paths = {f"{values['methodPath']}/{METHOD_SETTINGS[name]}": value for name, value in settings.items()}
+    return {**with_(STAGE_OF)(values), "patchOperations": _replaced(paths)}
+
+
+def _no_method_settings(values: Values) -> Mapping[str, Any]:
+    return {**with_(STAGE_OF)(values), "patchOperations": [{"op": "remove", "path": f"/{values['methodPath']}"}]}
+
+
+def _plan_limits(values: Values) -> Mapping[str, Any]:
+    throttle, quota = values.get("throttleSettings") or {}, values.get("quotaSettings") or {}
+    paths = {
+        **{f"throttle/{name}": value for name, value in throttle.items()},
+        **{f"quota/{name}": value for name, value in quota.items()},
+    }
+    return {"usagePlanId": values["id"], "patchOperations": _replaced(paths)}
+
+
+def _no_stages(values: Values) -> Mapping[str, Any]:
+    """A usage plan goes only when no stage has it."""
+    operations = [
+        {"op": "remove", "path": "/apiStages", "value": f"{each['apiId']}:{each['stage']}"}
+        for each in values.get("apiStages") or ()
+    ]
+    return {"usagePlanId": values["id"], "patchOperations": operations}
+
+
+CLIENT_OF: Final = {"UserPoolId": "{userPoolId}", "ClientId": "{id}"}
+SERVER_OF: Final = {"UserPoolId": "{userPoolId}", "Identifier": "{identifier}"}
 
 
 TYPES: Final[Mapping[str, Type]] = {
@@ -1699,6 +1816,78 @@ TYPES: Final[Mapping[str, Type]] = {
             )
         ],
     ),
+    "aws:appautoscaling/scheduledAction:ScheduledAction": Type(
+        service="application-autoscaling",
+        create="PutScheduledAction",
+        rename={"name": "ScheduledActionName"},
+        id="{name}-{serviceNamespace}-{resourceId}",
+        found={"arn": "ScheduledActionARN"},
+        named="name",
+        repeatable=True,
+        keys=("name", "resourceId", "scalableDimension", "serviceNamespace"),
+        read=Read(
+            "DescribeScheduledActions",
+            {
+                "ServiceNamespace": "{serviceNamespace}",
+                "ResourceId": "{resourceId}",
+                "ScheduledActionNames": ["{name}"],
+            },
+            "ScheduledActions[0]",
+        ),
+        delete=[
+            (
+                "DeleteScheduledAction",
+                with_({"ScheduledActionName": "name"}, "serviceNamespace", "resourceId", "scalableDimension"),
+            )
+        ],
+    ),
+    "aws:cloudcontrol/resource:Resource": Type(
+        # Of all that cloud control can make, the stacks use inference components: the same words are SageMaker's own.
+        service="sagemaker",
+        create="CreateInferenceComponent",
+        arguments=_wanted,
+        id=_component_arn,
+        copies={"properties": lambda values: values["desiredState"]},
+        read=Read("DescribeInferenceComponent", _component_name, "InferenceComponentName"),
+        changes=(
+            Change(
+                ("desiredState",),
+                "UpdateInferenceComponent",
+                lambda values: {
+                    name: value
+                    for name, value in _wanted(values).items()
+                    if name in ("InferenceComponentName", "Specification", "RuntimeConfig", "DeploymentConfig")
+                },
+                whole=True,
+            ),
+        ),
+        ready=Ready("InferenceComponentStatus", "InService", ("Failed",), "FailureReason"),
+        delete=[("DeleteInferenceComponent", _component_name)],
+        local=("typeName",),
+    ),
+    "aws:sfn/stateMachine:StateMachine": Type(
+        service="stepfunctions",
+        create="CreateStateMachine",
+        id="arn:aws:states:{region}:{account}:stateMachine:{name}",
+        arn="arn:aws:states:{region}:{account}:stateMachine:{name}",
+        named="name",
+        read=Read("DescribeStateMachine", {"stateMachineArn": "{id}"}, "stateMachineArn"),
+        changes=(
+            Change(
+                MACHINE_SETTINGS,
+                "UpdateStateMachine",
+                with_({"stateMachineArn": "id"}, *MACHINE_SETTINGS),
+                resets={
+                    "loggingConfiguration": {"level": "OFF"},
+                    "tracingConfiguration": {"enabled": False},
+                    "encryptionConfiguration": {"type": "AWS_OWNED_KEY"},
+                },
+            ),
+        ),
+        delete=[("DeleteStateMachine", {"stateMachineArn": "{id}"})],
+        tags=STATES_TAGS,
+        tags_at_creation="tags",
+    ),
     # --- functions and parameters -----------------------------------------------------------------------------------
     "aws:lambda/function:Function": Type(
         service="lambda",
@@ -1768,6 +1957,245 @@ TYPES: Final[Mapping[str, Type]] = {
         named="statementId",
         read=Read("GetPolicy", {"FunctionName": "{function}"}, _allowed),
         delete=[("RemovePermission", {"FunctionName": "{function}", "StatementId": "{id}"})],
+    ),
+    # --- APIs -------------------------------------------------------------------------------------------------------
+    "aws:apigateway/restApi:RestApi": Type(
+        service="apigateway",
+        create="CreateRestApi",
+        outputs={"apiId": "id", "rootResourceId": "rootResourceId"},
+        id="{apiId}",
+        arn="arn:aws:apigateway:{region}::/restapis/{id}",
+        copies={"executionArn": "arn:aws:execute-api:{region}:{account}:{id}"},
+        named="name",
+        read=Read("GetRestApi", {"restApiId": "{id}"}, "id"),
+        changes=(
+            Change(
+                ("body",),
+                "PutRestApi",
+                {"restApiId": "{id}", "mode": "overwrite", "body": "{body}"},
+                at_creation=True,
+            ),
+            Change(
+                ("name", "description", "policy", "apiKeySource", "securityPolicy", "endpointAccessMode"),
+                "UpdateRestApi",
+                _patch(
+                    {"restApiId": "id"},
+                    name="name",
+                    description="description",
+                    policy="policy",
+                    apiKeySource="apiKeySource",
+                    securityPolicy="securityPolicy",
+                    endpointAccessMode="endpointAccessMode",
+                ),
+                resets={"description": "", "policy": ""},
+            ),
+        ),
+        delete=[("DeleteRestApi", {"restApiId": "{id}"})],
+        tags=API_TAGS,
+        tags_at_creation="tags",
+    ),
+    "aws:apigateway/deployment:Deployment": Type(
+        service="apigateway",
+        create="CreateDeployment",
+        arguments=_deployment,
+        rename={"restApi": "restApiId"},
+        outputs={"deploymentId": "id"},
+        id="{deploymentId}",
+        read=Read("GetDeployment", {"restApiId": "{restApi}", "deploymentId": "{id}"}, "id"),
+        delete=[("DeleteDeployment", {"restApiId": "{restApi}", "deploymentId": "{id}"})],
+    ),
+    "aws:apigateway/stage:Stage": Type(
+        service="apigateway",
+        create="CreateStage",
+        rename={"restApi": "restApiId", "deployment": "deploymentId", "xrayTracingEnabled": "tracingEnabled"},
+        id="ags-{restApi}-{stageName}",
+        arn="arn:aws:apigateway:{region}::/restapis/{restApi}/stages/{stageName}",
+        copies={
+            "invokeUrl": "https://{restApi}.execute-api.{region}.amazonaws.com/{stageName}",
+            "executionArn": "arn:aws:execute-api:{region}:{account}:{restApi}/{stageName}",
+        },
+        read=Read("GetStage", {"restApiId": "{restApi}", "stageName": "{stageName}"}, "stageName"),
+        changes=(
+            Change(
+                ("deployment", "description", "xrayTracingEnabled"),
+                "UpdateStage",
+                _patch(
+                    STAGE_OF,
+                    deployment="deploymentId",
+                    description="description",
+                    xrayTracingEnabled="tracingEnabled",
+                ),
+                resets={"description": "", "xrayTracingEnabled": False},
+            ),
+            Change(("accessLogSettings",), "UpdateStage", _access_log, at_creation=True, when="either"),
+        ),
+        delete=[("DeleteStage", {"restApiId": "{restApi}", "stageName": "{stageName}"})],
+        tags=API_TAGS,
+        tags_at_creation="tags",
+        fixed_name=True,
+    ),
+    "aws:apigateway/methodSettings:MethodSettings": Type(
+        service="apigateway",
+        create="UpdateStage",
+        arguments=_method_settings,
+        id="{restApi}-{stageName}-{methodPath}",
+        repeatable=True,
+        keys=("restApi", "stageName", "methodPath"),
+        read=Read(
+            "GetStage",
+            {"restApiId": "{restApi}", "stageName": "{stageName}"},
+            lambda response, values: (response.get("methodSettings") or {}).get(values["methodPath"]),
+        ),
+        delete=[("UpdateStage", _no_method_settings)],
+    ),
+    "aws:apigateway/usagePlan:UsagePlan": Type(
+        service="apigateway",
+        create="CreateUsagePlan",
+        rename={"throttleSettings": "throttle", "quotaSettings": "quota"},
+        outputs={"planId": "id"},
+        id="{planId}",
+        arn="arn:aws:apigateway:{region}::/usageplans/{id}",
+        named="name",
+        read=Read("GetUsagePlan", {"usagePlanId": "{id}"}, "id"),
+        changes=(
+            Change(("throttleSettings", "quotaSettings"), "UpdateUsagePlan", _plan_limits),
+            Change(
+                ("description",),
+                "UpdateUsagePlan",
+                _patch({"usagePlanId": "id"}, description="description"),
+                resets={"description": ""},
+            ),
+        ),
+        delete=[("UpdateUsagePlan", _no_stages), ("DeleteUsagePlan", {"usagePlanId": "{id}"})],
+        tags=API_TAGS,
+        tags_at_creation="tags",
+    ),
+    "aws:apigateway/usagePlanKey:UsagePlanKey": Type(
+        service="apigateway",
+        create="CreateUsagePlanKey",
+        outputs={"name": "name", "value": "value"},
+        id="{keyId}",
+        read=Read("GetUsagePlanKey", {"usagePlanId": "{usagePlanId}", "keyId": "{keyId}"}, "id"),
+        delete=[("DeleteUsagePlanKey", {"usagePlanId": "{usagePlanId}", "keyId": "{keyId}"})],
+        fixed_name=True,
+    ),
+    "aws:apigateway/apiKey:ApiKey": Type(
+        service="apigateway",
+        create="CreateApiKey",
+        arguments=lambda values: {"enabled": True, **values},
+        outputs={"keyId": "id", "value": "value"},
+        id="{keyId}",
+        arn="arn:aws:apigateway:{region}::/apikeys/{id}",
+        named="name",
+        read=Read("GetApiKey", {"apiKey": "{id}", "includeValue": True}, "id"),
+        changes=(
+            Change(
+                ("name", "description", "enabled"),
+                "UpdateApiKey",
+                _patch({"apiKey": "id"}, name="name", description="description", enabled="enabled"),
+                resets={"description": "", "enabled": True},
+            ),
+        ),
+        delete=[("DeleteApiKey", {"apiKey": "{id}"})],
+        tags=API_TAGS,
+        tags_at_creation="tags",
+    ),
+    "aws:apigateway/account:Account": Type(
+        service="apigateway",
+        create="UpdateAccount",
+        arguments=lambda values: {"patchOperations": _replaced(passed("cloudwatchRoleArn")(values))},
+        id="api-gateway-account",
+        repeatable=True,
+        read=Read("GetAccount", {}, "cloudwatchRoleArn"),
+        delete=[("UpdateAccount", {"patchOperations": _replaced({"cloudwatchRoleArn": ""})})],
+    ),
+    "aws:cognito/userPool:UserPool": Type(
+        service="cognito-idp",
+        create="CreateUserPool",
+        rename={"name": "PoolName"},
+        outputs={"poolId": "UserPool.Id"},
+        id="{poolId}",
+        arn=_arn("cognito-idp", "userpool/{id}"),
+        copies={"endpoint": "cognito-idp.{region}.amazonaws.com/{id}"},
+        named="name",
+        read=Read("DescribeUserPool", {"UserPoolId": "{id}"}, "UserPool"),
+        changes=(
+            Change(
+                ("adminCreateUserConfig", "deletionProtection", "userPoolTier"),
+                "UpdateUserPool",
+                with_({"UserPoolId": "id"}, "adminCreateUserConfig", "deletionProtection", "userPoolTier"),
+                whole=True,
+            ),
+        ),
+        delete=[("DeleteUserPool", {"UserPoolId": "{id}"})],
+        tags=COGNITO_TAGS,
+        tags_at_creation="UserPoolTags",
+    ),
+    "aws:cognito/userPoolClient:UserPoolClient": Type(
+        service="cognito-idp",
+        create="CreateUserPoolClient",
+        rename={"name": "ClientName"},
+        outputs={"clientId": "UserPoolClient.ClientId", "clientSecret": "UserPoolClient.ClientSecret"},
+        id="{clientId}",
+        named="name",
+        read=Read("DescribeUserPoolClient", CLIENT_OF, "UserPoolClient"),
+        changes=(
+            Change(
+                (
+                    *("name", "allowedOauthFlows", "allowedOauthFlowsUserPoolClient", "allowedOauthScopes"),
+                    *("explicitAuthFlows", "preventUserExistenceErrors", "enableTokenRevocation"),
+                    *("accessTokenValidity", "tokenValidityUnits"),
+                ),
+                "UpdateUserPoolClient",
+                lambda values: {**without("generateSecret", "userPoolId")(values), **fill(CLIENT_OF, values)},
+                whole=True,
+            ),
+        ),
+        delete=[("DeleteUserPoolClient", CLIENT_OF)],
+    ),
+    "aws:cognito/resourceServer:ResourceServer": Type(
+        service="cognito-idp",
+        create="CreateResourceServer",
+        id="{userPoolId}|{identifier}",
+        copies={
+            "scopeIdentifiers": lambda values: [
+                f"{values['identifier']}/{each['scopeName']}" for each in values.get("scopes") or ()
+            ]
+        },
+        read=Read("DescribeResourceServer", SERVER_OF, "ResourceServer"),
+        changes=(Change(("name", "scopes"), "UpdateResourceServer", everything, whole=True),),
+        delete=[("DeleteResourceServer", SERVER_OF)],
+        fixed_name=True,
+    ),
+    "aws:cognito/userPoolDomain:UserPoolDomain": Type(
+        service="cognito-idp",
+        create="CreateUserPoolDomain",
+        id="{domain}",
+        read=Read("DescribeUserPoolDomain", {"Domain": "{id}"}, "DomainDescription.UserPoolId"),
+        delete=[("DeleteUserPoolDomain", {"Domain": "{id}", "UserPoolId": "{userPoolId}"})],
+        fixed_name=True,
+    ),
+    "aws:cloudwatch/logMetricFilter:LogMetricFilter": Type(
+        service="logs",
+        create="PutMetricFilter",
+        arguments=lambda values: {
+            "logGroupName": values["logGroupName"],
+            "filterName": values["name"],
+            "filterPattern": values["pattern"],
+            "metricTransformations": [
+                {f"metric{key[0].upper()}{key[1:]}": value for key, value in values["metricTransformation"].items()}
+            ],
+        },
+        id="{name}",
+        named="name",
+        repeatable=True,
+        keys=("name", "logGroupName"),
+        read=Read(
+            "DescribeMetricFilters",
+            {"logGroupName": "{logGroupName}", "filterNamePrefix": "{name}"},
+            "metricFilters[?filterName=='{name}'] | [0]",
+        ),
+        delete=[("DeleteMetricFilter", {"logGroupName": "{logGroupName}", "filterName": "{name}"})],
     ),
     "aws:ssm/parameter:Parameter": Type(
         service="ssm",

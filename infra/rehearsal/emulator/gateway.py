@@ -47,7 +47,7 @@ from moto.iam.models import iam_backends
 from moto.logs.models import logs_backends
 from moto.sts.models import sts_backends
 
-from infra.rehearsal.emulator import lambdas
+from infra.rehearsal.emulator import gateway_stored, lambdas
 from infra.rehearsal.emulator.calls import ACCOUNT, Call, principal_of
 from infra.rehearsal.emulator.metrics import put_metric
 
@@ -171,6 +171,7 @@ _delete_in_moto = RestAPI.delete_deployment
 
 def install() -> None:
     """Keep documents with their APIs and deployments; before moto's server answers."""
+    gateway_stored.install()
     APIGatewayBackend.put_rest_api = _put  # type: ignore[method-assign]  # that is what is replaced
     RestAPI.create_deployment = _deploy  # type: ignore[method-assign]  # likewise
     RestAPI.get_deployment = _get_deployment  # type: ignore[method-assign]  # likewise
