@@ -233,6 +233,17 @@ class TestAppend:
 
         assert len(entries(user.s3, bucket, "churn")) == 24
 
+    def test_of_those_who_write_the_same_at_once_one_is_first(self, user: User, bucket: str) -> None:
+        def put(number: int) -> bool:
+            try:
+                user.s3.put_object(Bucket=bucket, Key="lock", Body=str(number).encode(), IfNoneMatch="*")
+            except ClientError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(put, range(16))) == 1
+
     def test_who_is_in_the_way_is_waited_for_and_who_may_not_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ledger, "CONFLICT_SECONDS", (0, 0))
 

@@ -10,10 +10,11 @@ from http import HTTPStatus
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from moto.core.exceptions import ServiceException
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.rehearsal.emulator import cloudtrail, gateway, mlflow
-from infra.rehearsal.emulator.calls import Call, Trail, body_of, describe, joined, turn_of
+from infra.rehearsal.emulator import cloudtrail, feature_store, gateway, mlflow
+from infra.rehearsal.emulator.calls import ON_CONDITION, Call, Trail, body_of, describe, joined, turn_of
 
 StartResponse = Callable[..., Any]
 Admin = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -141,8 +142,9 @@ class Application:
 
     def _answer(self, call: Call, environ: dict[str, Any]) -> Answer:
         try:
-            with turn_of(call.service):
-                answer = self._ask_moto(environ)
+            on_condition = "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ
+            with turn_of(ON_CONDITION if on_condition else call.service):
+                answer = _directly(call, environ) or self._ask_moto(environ)
         except NotImplementedError as error:
             return _not_emulated(environ, call, str(error))
         except Exception as error:
@@ -162,6 +164,21 @@ class Application:
 
         body = joined(self._moto(environ, start))
         return Answer(*started[-1], body)
+
+
+DIRECT: Final = {("sagemaker-featurestore-runtime", "BatchWriteRecord"): feature_store.answer_batch}
+"""Calls that come by the thousand, and that are read here in a tenth of the time that moto takes."""
+
+
+def _directly(call: Call, environ: dict[str, Any]) -> Answer | None:
+    """The answer to one of DIRECT; None for every other call."""
+    answer = DIRECT.get((call.service, call.action))
+    if answer is None:
+        return None
+    try:
+        return _json("200 OK", answer(call.region, json.loads(body_of(environ))))
+    except ServiceException as error:
+        return _error(environ, call, "400 Bad Request", error.code, error.message)
 
 
 def error_code(answer: Answer) -> str | None:

@@ -39,7 +39,10 @@ ONE_AT_A_TIME: Final = frozenset({"ec2", "ecr", "eks", "events", "iam", "kms"})
 """Services whose models in moto look through shared dictionaries while others are added to: two requests at once break
 them. Those listed wait for nobody, so that none waits in a circle."""
 
-_turns: Final = {service: threading.RLock() for service in ONE_AT_A_TIME}
+ON_CONDITION: Final = "on condition"
+"""The turn of what S3 writes on a condition: moto looks, and then writes, while others do."""
+
+_turns: Final = {turn: threading.RLock() for turn in (*ONE_AT_A_TIME, ON_CONDITION)}
 _keys: dict[tuple[str, str], str] = {}
 _roles: dict[str, str] = {}
 _lock = threading.Lock()
