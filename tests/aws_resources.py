@@ -1026,6 +1026,9 @@ TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
     "aws:iam/instanceProfile:InstanceProfile": _of(
         "get_instance_profile", "InstanceProfileName", "name", "InstanceProfile.Tags"
     ),
+    "stepfunctions": lambda client, outputs: {
+        tag["key"]: tag["value"] for tag in client.list_tags_for_resource(resourceArn=outputs["arn"])["tags"]
+    },
 }
 """How each service tells a resource's tags."""
 
