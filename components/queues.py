@@ -1,6 +1,6 @@
 """Queues for training: every team has its own part of the machines, lends what it leaves idle, and takes it back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pulumi
@@ -9,12 +9,14 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from components.gpu import EFA, GPU, GpuPool
+from components.images import Image, Images
 from components.spec import Spec
 from components.team import SERVING, TEAM_LABEL, Share, TeamSpec
 
 CHART = "oci://registry.k8s.io/kueue/charts/kueue"
 VERSION = "0.19.2"
-IMAGE_TAG = f"v{VERSION}"
+IMAGE = Image("registry.k8s.io/kueue/kueue", f"v{VERSION}")
+"""To be copied into a repository of ours before Kueue is deployed."""
 NAMESPACE = "kueue-system"
 API = "kueue.x-k8s.io/v1beta2"
 QUEUE = "default"
@@ -45,6 +47,9 @@ PRIORITIES = {
 }
 """Workload priorities: the order within a team's queue, whatever its pods' priority on a node."""
 SERVING_VALUE = 1_000_000
+TOPOLOGY = "ec2"
+LEVELS = [*(f"topology.k8s.aws/network-node-layer-{layer}" for layer in (1, 2, 3)), "kubernetes.io/hostname"]
+"""The labels by which AWS's cloud controller says how near to each other two nodes are, the widest first."""
 CPU_FLAVOR = "any-node"
 """CPU and memory are counted wherever they are: a pod with GPUs takes those of its GPU node."""
 BORROWERS_STOP = {"policy": "LowerPriority", "maxPriorityThreshold": PRIORITIES["background"][0]}
@@ -99,6 +104,8 @@ def check_quotas(pools: Mapping[str, GpuPool], teams: Mapping[str, TeamSpec], sp
                     f"teams.{team}.gpus.{name}: own {part[name].own} and borrow {part[name].borrow} come to more than "
                     f"the {reach} {pool.resource} there can be for training: lower borrow to {reach - part[name].own}"
                 )
+    for name, pool in pools.items():
+        _expect_apart(name, pool, [team for team, part in parts.items() if part[name].most], spec.serving.get(name, 0))
     for key, resource, most in (("cpus", "CPUs", spec.cpus), ("memory_gib", "GiB of memory", spec.memory_gib)):
         owned = {f"teams.{team}.{key}": getattr(of, key).own for team, of in teams.items()}
         _expect_within("the cluster", resource, most, owned, f"queues.{key}")
@@ -112,6 +119,16 @@ def _expect_within(whose: str, resource: str, most: int, parts: Mapping[str, int
         raise ValueError(
             f"{whose} has at most {most} {resource}, and {total} are promised ({named}): lower {largest} by "
             f"{min(total - most, parts[largest])}, or raise {limit}"
+        )
+
+
+def _expect_apart(name: str, pool: GpuPool, teams: Sequence[str], serving: int) -> None:
+    """Raise ValueError where two who know nothing of each other would run on one GPU."""
+    if pool.sharing and pool.sharing.kind != "mig" and len(teams) + bool(serving) > 1:
+        raise ValueError(
+            f"pool {name} shares GPUs by {pool.sharing.kind}, so that one pod's memory or fault can end another's, and "
+            f"{', '.join([*teams, *(['serving'] if serving else [])])} may run there: leave gpus.{name} to one of them,"
+            " or share by mig, which keeps them apart"
         )
 
 
@@ -130,9 +147,11 @@ class Queues(pulumi.ComponentResource):
     Pods that serve stand outside: training is admitted to no unit that is kept for them, and never pushes a pod off a
     node, whereas they push off training.
 
-    Kueue's image comes from `image_repository_url`, since nodes have no way to the internet; it has to be there before
-    this is deployed.
+    Kueue's image comes from a repository of ours, since nodes have no way to the internet: copy it before the rest is
+    deployed (`images.copies`).
     """
+
+    images: Images
 
     def __init__(
         self,
@@ -142,15 +161,16 @@ class Queues(pulumi.ComponentResource):
         pools: Mapping[str, GpuPool],
         teams: Mapping[str, TeamSpec],
         namespaces: Mapping[str, pulumi.Input[str]],
-        image_repository_url: pulumi.Input[str],
+        kms_key_arn: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`namespaces` are the teams', by team: a queue is made in each."""
+        """`namespaces` are the teams', by team: a queue is made in each. The key encrypts Kueue's image."""
         super().__init__("slipway:index:Queues", name, opts=opts)
         check_quotas(pools, teams, spec)
         child = pulumi.ResourceOptions(parent=self)
 
-        kueue = _install(name, spec, image_repository_url, child)
+        self.images = Images(name, images=[IMAGE], kms_key_arn=kms_key_arn, opts=child)
+        kueue = _install(name, spec, self.images.repositories[IMAGE.source], child)
         # Its kinds come with the chart, and its webhook checks each of them: it has to run first, and to go last.
         queued = child.merge(pulumi.ResourceOptions(depends_on=[kueue]))
         _prioritize(name, child, queued)
@@ -176,7 +196,7 @@ class Queues(pulumi.ComponentResource):
                     )
                 ),
             )
-        self.register_outputs({})
+        self.register_outputs({"copies": self.images.copies})
 
 
 def _rank(name: str, pool: GpuPool) -> tuple[int, str]:
@@ -231,7 +251,7 @@ def _install(
                     }
                 ],
                 "manager": {
-                    "image": {"repository": image_repository_url, "tag": IMAGE_TAG, "pullPolicy": "IfNotPresent"},
+                    "image": {"repository": image_repository_url, "tag": IMAGE.tag, "pullPolicy": "IfNotPresent"},
                     # Where it is down, nothing is admitted: training may never push it off its node.
                     "priorityClassName": "system-cluster-critical",
                 },
@@ -322,12 +342,17 @@ def _prioritize(name: str, opts: pulumi.ResourceOptions, queued: pulumi.Resource
 
 def _flavors(name: str, pools: Mapping[str, GpuPool], opts: pulumi.ResourceOptions) -> Iterator[pulumi.Resource]:
     """The kinds of nodes there are: each pool of GPUs, and whatever node a pod without GPUs comes to run on."""
+    if any(map(_placed, pools.values())):
+        levels = [{"nodeLabel": label} for label in LEVELS]
+        topology = _custom("Topology", f"{name}-{TOPOLOGY}", {"name": TOPOLOGY}, {"levels": levels}, opts)
+        opts = opts.merge(pulumi.ResourceOptions(depends_on=[topology]))
     for pool, of in pools.items():
         yield _custom(
             "ResourceFlavor",
             f"{name}-{pool}",
             {"name": pool},
             {
+                **({"topologyName": TOPOLOGY} if _placed(of) else {}),
                 # The scheduler sends an admitted pod where these labels are, past the taints that keep others away.
                 "nodeLabels": dict(of.labels(pool)),
                 "tolerations": [
@@ -338,6 +363,15 @@ def _flavors(name: str, pools: Mapping[str, GpuPool], opts: pulumi.ResourceOptio
             opts,
         )
     yield _custom("ResourceFlavor", f"{name}-{CPU_FLAVOR}", {"name": CPU_FLAVOR}, {}, opts)
+
+
+def _placed(pool: GpuPool) -> bool:
+    """Whether Kueue chooses the nodes of a job: all at once, and near to each other where the job asks for that.
+
+    It can only choose among nodes that are there and that EC2 tells the place of: a fixed number with EFA.
+    """
+    fixed = pool.scaling == "managed" and pool.nodes_at_least == pool.nodes_limit
+    return pool.efa and fixed and all(each.startswith("p") for each in pool.instance_types)
 
 
 def _queue(cohort: str, team: str, spec: TeamSpec, pools: Mapping[str, GpuPool], queues: QueuesSpec) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class TeamSpec(Spec):
     """
     cpus: Share = Share(own=16)
     memory_gib: Share = Share(own=64)
+    scratch_gib: PositiveInt = Field(default=20, le=16384)
+    """Local disk of a container that does not say how much it needs: more than it asked for ends it."""
     weight: PositiveInt = Field(default=1, le=1000)
     """How much of what is borrowed goes to this team, against the others' weights; for queues that share fairly."""
     developers: tuple[RoleArn, ...] = ()
@@ -227,6 +229,9 @@ def _hard(spec: TeamSpec, gpus: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     yield "requests.cpu", str(spec.cpus.most)
     yield "requests.memory", f"{spec.memory_gib.most}Gi"
     yield "limits.memory", f"{spec.memory_gib.most}Gi"
+    # Objects that nobody needs in such numbers slow down the API server for all.
+    yield "pods", "1000"
+    yield "count/jobs.batch", "2000"
     # Either would open the namespace to the network, past its policies.
     yield "services.loadbalancers", "0"
     yield "services.nodeports", "0"
@@ -247,6 +252,7 @@ def _limit_pods(name: str, spec: TeamSpec, opts: pulumi.ResourceOptions) -> None
         },
         opts=opts,
     )
+    small = {"memory": f"{min(4, spec.memory_gib.most)}Gi", "ephemeral-storage": f"{spec.scratch_gib}Gi"}
     kubernetes.core.v1.LimitRange(
         f"{name}-limits",
         metadata={"name": "limits", "namespace": name},
@@ -255,9 +261,11 @@ def _limit_pods(name: str, spec: TeamSpec, opts: pulumi.ResourceOptions) -> None
                 {
                     "type": "Container",
                     # The quota refuses a pod that names no limits, so those who name none get small ones.
-                    "default_request": {"cpu": "1", "memory": f"{min(2, spec.memory_gib.most)}Gi"},
-                    "default": {"memory": f"{min(4, spec.memory_gib.most)}Gi"},
+                    "default_request": {"cpu": "1", **small},
+                    "default": small,
                     "max": {"cpu": str(spec.cpus.most), "memory": f"{spec.memory_gib.most}Gi"},
+                    # On a node that runs out of either, pods of other teams would be ended.
+                    "max_limit_request_ratio": {"memory": "1", "ephemeral-storage": "1"},
                 }
             ]
         },

@@ -11,9 +11,10 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 import pytest
 import yaml
-from pretend_aws import ACCOUNT, KEY, REGION, PretendAws, up
+from pretend_aws import ACCOUNT, KEY, REGION, TOPIC, PretendAws, up
 from pydantic import ValidationError
 
+from components.budget import Budget, BudgetSpec
 from components.gpu import GpuPool
 from components.queues import PRIORITIES, QUEUE, Queues, QueuesSpec, check_quotas, configuration
 from components.team import TRAINER, Share, Team, TeamSpec
@@ -28,7 +29,6 @@ from infra.stack import Stack
 from tests.emulated import User
 
 LAKE = "arn:aws:s3:::lake"
-IMAGES = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/platform/kueue"
 GPU = "nvidia.com/gpu"
 
 POOLS = {
@@ -126,6 +126,24 @@ def test_more_than_there_is_cannot_be_promised(
         promised(spec, **teams)
 
 
+@pytest.mark.parametrize("sharing", [{"kind": "time-slicing", "replicas": 4}, {"kind": "mps", "replicas": 4}])
+def test_one_gpu_is_shared_by_nobody_who_could_end_another_s_pod(sharing: Mapping[str, Any]) -> None:
+    pools = {"mixed": GpuPool.model_validate({"instance_types": ["g6.xlarge"], "max_size": 4, "sharing": sharing})}
+    one, other = (
+        TeamSpec.model_validate({"gpus": 2}),
+        TeamSpec.model_validate({"gpus": {"mixed": {"own": 0, "borrow": 1}}}),
+    )
+    spec = QueuesSpec(cpus=64, memory_gib=256)
+
+    check_quotas(pools, {"churn": one, "fraud": TeamSpec(gpus=0)}, spec)
+    with pytest.raises(
+        ValueError, match=r"pool mixed shares GPUs by .*, and churn, fraud may run there: leave gpus.mixed"
+    ):
+        check_quotas(pools, {"churn": one, "fraud": other}, spec)
+    with pytest.raises(ValueError, match=r"churn, serving may run there"):
+        check_quotas(pools, {"churn": one}, QueuesSpec(cpus=64, memory_gib=256, serving={"mixed": 1}))
+
+
 def test_kueue_shares_fairly_or_by_priority_and_never_mixes_them() -> None:
     fair = QueuesSpec.model_validate({**SPEC.model_dump(), "borrowing": "fair"})
 
@@ -161,7 +179,7 @@ def build(spec: QueuesSpec = SPEC, cluster_name: pulumi.Input[str] = "platform-l
         pools=POOLS,
         teams=TEAMS,
         namespaces=namespaces,
-        image_repository_url=IMAGES,
+        kms_key_arn=KEY,
         opts=inside,
     )
 
@@ -218,9 +236,7 @@ def test_what_is_paid_anyway_comes_first_then_what_is_cheap() -> None:
         ),
     }
     made = up(
-        lambda: Queues(
-            "q", SPEC, pools=pools, teams=TEAMS, namespaces={team: team for team in TEAMS}, image_repository_url=IMAGES
-        )
+        lambda: Queues("q", SPEC, pools=pools, teams=TEAMS, namespaces={team: team for team in TEAMS}, kms_key_arn=KEY)
     )
 
     for queue in of(made, "ClusterQueue").values():
@@ -243,6 +259,31 @@ def test_a_flavor_is_where_its_pool_s_nodes_are(made: PretendAws) -> None:
     assert flavors["any-node"]["spec"] == {}
 
 
+def test_jobs_that_span_fixed_nodes_with_efa_are_placed_near_each_other() -> None:
+    block = {
+        "instance_types": ["p5.48xlarge"],
+        "capacity": "capacity-block",
+        "efa": True,
+        "reservation": {
+            "id": "cr-0123456789abcdef0",
+            "instance_type": "p5.48xlarge",
+            "instances": 4,
+            "zone": "a",
+            "ends": "2026-12-20T11:30:00Z",
+        },
+    }
+    pools = {**POOLS, "block": GpuPool.model_validate(block)}
+    made = up(
+        lambda: Queues("q", SPEC, pools=pools, teams=TEAMS, namespaces={team: team for team in TEAMS}, kms_key_arn=KEY)
+    )
+
+    flavors = of(made, "ResourceFlavor")
+    assert {name for name, each in flavors.items() if "topologyName" in each["spec"]} == {"block"}
+    [topology] = of(made, "Topology").values()
+    assert flavors["block"]["spec"]["topologyName"] == topology["metadata"]["name"]
+    assert [each["nodeLabel"] for each in topology["spec"]["levels"]][-1] == "kubernetes.io/hostname"
+
+
 def test_kueue_is_pinned_doubled_and_from_our_own_repository(made: PretendAws) -> None:
     release = made.only(kubernetes.helm.v3.Release)
     controller = release["values"]["controllerManager"]
@@ -250,7 +291,9 @@ def test_kueue_is_pinned_doubled_and_from_our_own_repository(made: PretendAws) -
     assert release["version"] == "0.19.2"
     assert controller["replicas"] == 2
     assert controller["podDisruptionBudget"] == {"enabled": True, "minAvailable": 1}
-    assert controller["manager"]["image"] == {"repository": IMAGES, "tag": "v0.19.2", "pullPolicy": "IfNotPresent"}
+    image = controller["manager"]["image"]
+    assert image == {"repository": "registry/platform-local-kueue", "tag": "v0.19.2", "pullPolicy": "IfNotPresent"}
+    assert made.only(aws.ecr.Repository)["imageTagMutability"] == "IMMUTABLE"
 
 
 def test_kueue_waits_for_pods_that_come_late_and_for_no_one_team(made: PretendAws) -> None:
@@ -354,6 +397,9 @@ def test_the_cluster_holds_a_team_to_what_its_queue_allows(made: PretendAws) -> 
         assert amount(limit["max"]["cpu"]) == amount(hard["requests.cpu"])
         # The quota refuses a pod without a memory limit: each gets one.
         assert "limits.memory" in hard and "memory" in limit["default"]
+        # A node promises neither memory nor disk twice, so that none ends another team's pod for lack of it.
+        assert limit["maxLimitRequestRatio"] == {"memory": "1", "ephemeral-storage": "1"}
+        assert all(limit["default"][each] == limit["defaultRequest"][each] for each in limit["maxLimitRequestRatio"])
 
 
 def test_no_training_takes_what_is_kept_for_serving(made: PretendAws) -> None:
@@ -492,7 +538,12 @@ def test_every_pack_passes_and_decides(tmp_path: Path) -> None:
             "kubernetes": lambda _: KubernetesProvider(tmp_path),
         },
     )
-    settings = stack(build)
+
+    def program() -> None:
+        Budget("platform-local", BudgetSpec(), usd_per_month=100, alerts_topic_arn=TOPIC)
+        build()
+
+    settings = stack(program)
 
     report = check([(settings, engine.plan(settings))])
 
