@@ -516,6 +516,7 @@ def _link(place: Place) -> dict[str, Any]:
         "FunctionArn": place.record_function_arn,
         "Arguments": {
             "tracked_run": get("Steps.record.OutputParameters['tracked_run']"),
+            "pipeline": get("Execution.PipelineName"),
             "tags": {"model_package_arn": get("Steps.register.ModelPackageArn")},
         },
     }
@@ -705,13 +706,13 @@ class TrainingPipeline(pulumi.ComponentResource):
             threshold=0,
         )
         alarms.add(
-            "record-failed",
-            means=f"Training runs of {name} are not recorded.",
+            "untracked",
+            means=f"Training runs of {name} are missing among the experiments; the registry has their facts.",
             look=[f"$ aws logs tail /aws/lambda/{called}-record --since 2h"],
-            act=["The log says why. Then: `aws sagemaker retry-pipeline-execution`; the model is not trained again."],
-            namespace="AWS/Lambda",
-            metric_name="Errors",
-            dimensions={"FunctionName": record.name},
+            act=["The log says why: a right that is missing, or an MLflow app that does not answer."],
+            namespace="Slipway/Training",
+            metric_name="untracked_runs",
+            dimensions={"pipeline": called},
             statistic="Sum",
             period=300,
             evaluation_periods=1,

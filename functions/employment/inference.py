@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from functions.employment.features import SCHEMA
-from functions.features import Feature
+from functions.employment.schema import ROWS
+from functions.rows import Column
 
 
 def model_fn(model_dir: str) -> Any:
@@ -58,23 +58,21 @@ def _json_rows(text: str) -> list[list[str]]:
     if not isinstance(instances, list) or not all(isinstance(instance, dict) for instance in instances):
         raise ValueError('JSON must be {"instances": [{"AGEP": 46, …}, …]}')
     for number, instance in enumerate(instances, 1):
-        if strange := sorted(instance.keys() - set(SCHEMA.names)):
-            raise ValueError(
-                f"row {number}: {', '.join(strange)}: no such feature; there are {', '.join(SCHEMA.names)}"
-            )
+        if strange := sorted(instance.keys() - set(ROWS.names)):
+            raise ValueError(f"row {number}: {', '.join(strange)}: no such feature; there are {', '.join(ROWS.names)}")
     return [
-        ["" if instance.get(name) is None else str(instance[name]) for name in SCHEMA.names] for instance in instances
+        ["" if instance.get(name) is None else str(instance[name]) for name in ROWS.names] for instance in instances
     ]
 
 
 def _values(number: int, row: list[str]) -> list[float]:
-    if len(row) != len(SCHEMA.features):
-        wanted = ", ".join(SCHEMA.names)
-        raise ValueError(f"row {number}: {len(row)} values, where {len(SCHEMA.features)} are expected: {wanted}")
-    return [_value(number, feature, text) for feature, text in zip(SCHEMA.features, row, strict=True)]
+    if len(row) != len(ROWS.columns):
+        wanted = ", ".join(ROWS.names)
+        raise ValueError(f"row {number}: {len(row)} values, where {len(ROWS.columns)} are expected: {wanted}")
+    return [_value(number, feature, text) for feature, text in zip(ROWS.columns, row, strict=True)]
 
 
-def _value(number: int, feature: Feature, text: str) -> float:
+def _value(number: int, feature: Column, text: str) -> float:
     if not text.strip():
         return math.nan
     try:
