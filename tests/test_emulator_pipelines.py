@@ -625,6 +625,23 @@ def test_an_execution_and_its_steps_tell_what_they_go_through(pipelines, echo, c
     assert (done["stepName"], done["stepType"]) == ("echo", "Lambda")
 
 
+def test_an_alarm_sees_that_an_execution_failed(pipelines):
+    pipeline = pipelines.create([fail()])
+    alarm = pipelines.user.alarm(
+        "ExecutionFailed",
+        Namespace="AWS/Sagemaker/ModelBuildingPipeline",
+        Statistic="Sum",
+        Dimensions=[{"Name": "PipelineName", "Value": pipeline}],
+    )
+    pipelines.ended(pipelines.start(pipeline))
+    until(lambda: pipelines.user.state(alarm) == "ALARM", "the alarm sees the failure")
+    listed = pipelines.user.cloudwatch.list_metrics(Dimensions=[{"Name": "PipelineName", "Value": pipeline}])["Metrics"]
+    assert {each["MetricName"] for each in listed} == {
+        *("ExecutionStarted", "ExecutionFailed", "ExecutionDuration"),
+        *("StepStarted", "StepFailed", "StepDuration"),
+    }
+
+
 def test_an_execution_knows_who_started_it(pipelines, echo):
     pipeline = pipelines.create([call("echo", echo)])
     session = pipelines.user.sts.assume_role(RoleArn=pipelines.user.role, RoleSessionName="ann")["Credentials"]

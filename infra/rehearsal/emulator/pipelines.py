@@ -23,6 +23,7 @@ from moto.sagemaker.models import SageMakerModelBackend
 from infra.rehearsal.emulator import events, jobs, pipeline_definition
 from infra.rehearsal.emulator.calls import key_of
 from infra.rehearsal.emulator.cloudtrail import key_in, user_context
+from infra.rehearsal.emulator.metrics import put_metric
 from infra.rehearsal.emulator.pipeline_definition import (
     COMPARISONS,
     CREATES,
@@ -38,6 +39,8 @@ from infra.rehearsal.emulator.pipeline_definition import (
 Json = dict[str, Any]
 
 ROOT_NAME: Final = "pipelines"
+METRICS: Final = "AWS/Sagemaker/ModelBuildingPipeline"
+"""CloudWatch's namespace, spelt so: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html."""
 TOKEN_LENGTH: Final = range(32, 129)
 AT_ONCE: Final = 50
 """MaxParallelExecutionSteps where nothing else is said."""
@@ -274,8 +277,22 @@ class Execution:
         self.modified = datetime.now(UTC)
         self._announce(before)
 
+    def _measure(self, subject: str, status: str, began: datetime, **dimensions: str) -> None:
+        """Count what began or ended, and how long it took in milliseconds."""
+        word = {"Executing": "Started"}.get(status, status)
+        if word not in ("Started", "Succeeded", "Failed", "Stopped"):
+            return
+        values = {f"{subject}{word}": 1.0}
+        if word != "Started":
+            values[f"{subject}Duration"] = (datetime.now(UTC) - began).total_seconds() * 1000
+        named = {"PipelineName": self.pipeline.name, **dimensions}
+        for metric, value in values.items():
+            for each in (named,) if dimensions else (named, {}):
+                put_metric(self.region, METRICS, metric, value, each)
+
     def _announce(self, before: str | None) -> None:
         done = self.status not in ("Executing", "Stopping")
+        self._measure("Execution", self.status, self.began)
         detail = {
             "pipelineExecutionDescription": self.description or "",
             "pipelineExecutionDisplayName": self.display_name,
@@ -292,12 +309,12 @@ class Execution:
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Execute what has not succeeded yet, in the background."""
+    def start(self, before: str | None = None) -> None:
+        """Execute what has not succeeded yet, in the background; `before` is the status it had, if it had one."""
         self._stopping.clear()
         self._halted = None
         self.began = datetime.now(UTC)
-        self._announce(None)
+        self._announce(before)
         threading.Thread(target=self._execute, daemon=True).start()
 
     def retry(self, params: Mapping[str, Any]) -> None:
@@ -310,8 +327,9 @@ class Execution:
         self.parallelism = params.get("ParallelismConfiguration") or self.parallelism
         self._attempted = {name: run.attempts for name, run in self.runs.items()}
         self.runs = {name: run for name, run in self.runs.items() if run.status == "Succeeded"}
-        self._become("Executing")
-        self.start()
+        self.modified = datetime.now(UTC)
+        before, self.status, self.reason = self.status, "Executing", ""
+        self.start(before)
 
     def stop(self) -> None:
         """Ask it to end, with the jobs of its steps. Raises AWSValidationException where it has ended."""
@@ -401,6 +419,7 @@ class Execution:
         run.status = status
         if status in ("Succeeded", "Failed", "Stopped"):
             run.ended = datetime.now(UTC)
+        self._measure("Step", status, run.started, StepName=run.step.name)
         metadata = {METADATA.get(run.kind, run.kind): run.metadata} if run.metadata else {}
         detail = {
             "metadata": _lowered(metadata),
