@@ -267,6 +267,21 @@ def test_a_job_that_is_not_isolated_calls_aws_as_its_role(jobs):
     assert jobs.log("TrainingJobs", name, "assumed-role/runner")
 
 
+def test_an_isolated_processing_job_has_no_credentials(jobs):
+    program = "import os\nprint('key', os.environ.get('AWS_ACCESS_KEY_ID'), os.environ.get('AWS_ENDPOINT_URL'))"
+    name = jobs.process(program, NetworkConfig={"EnableNetworkIsolation": True})
+    assert jobs.processed(name)["ProcessingJobStatus"] == "Completed"
+    assert jobs.log("ProcessingJobs", name, "key") == ["key None None"]
+
+
+def test_an_object_whose_name_leads_out_of_its_folder_fails_the_job(jobs):
+    place = new("out")
+    jobs.put(f"{place}/../../../../../{place}.txt", "out of it")
+    name = jobs.train("", InputDataConfig=[channel("rows", f"s3://{BUCKET}/{place}/")])
+    assert "has no place below its folder" in jobs.trained(name)["FailureReason"]
+    assert not list(jobs.user.work.rglob(f"{place}.txt"))
+
+
 def test_isolated_code_must_come_in_a_channel(jobs):
     code = jobs.put(new("code") + "/sourcedir.tar.gz", packed({"train.py": ""}))
     name = jobs.train("", {"sagemaker_submit_directory": code}, EnableNetworkIsolation=True)
@@ -603,9 +618,10 @@ def test_a_processing_job_is_stopped_by_hand_and_by_its_limit(jobs):
 
 def test_a_place_outside_of_processing_is_refused(jobs):
     given = Jobs.given("rows", f"s3://{BUCKET}/jobs")
-    given["S3Input"]["LocalPath"] = "/tmp/rows"
-    with pytest.raises(ClientError, match="must be under /opt/ml/processing"):
-        jobs.process("", ProcessingInputs=[given])
+    for path in ("/tmp/rows", "/opt/ml/processing/../../../rows"):
+        given["S3Input"]["LocalPath"] = path
+        with pytest.raises(ClientError, match="must be under /opt/ml/processing"):
+            jobs.process("", ProcessingInputs=[given])
     with pytest.raises(ClientError, match="No S3 objects found"):
         jobs.process("", ProcessingInputs=[Jobs.given("rows", f"s3://{BUCKET}/nothing/here")])
 

@@ -358,6 +358,20 @@ def test_values_are_read_from_json_in_s3(pipelines, echo):
     assert done["echo"]["FailureReason"] == f"ClientError: Unable to find groups[2] in {uri}"
 
 
+def test_what_training_measured_decides(pipelines):
+    step = pipelines.training("train", "print('auc=0.75')")
+    step["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "auc", "Regex": "auc=(.*)"}]
+    measured = got("Steps.train.FinalMetricDataList['auc'].Value")
+    check = {
+        "Name": "check",
+        "Type": "Condition",
+        "Arguments": {"Conditions": [condition("GreaterThan", measured, 0.7)], "ElseSteps": [fail()]},
+    }
+    told, done = pipelines.run([step, check])
+    assert told["PipelineExecutionStatus"] == "Succeeded", done
+    assert done["check"]["Metadata"] == {"Condition": {"Outcome": "True"}}
+
+
 def test_a_model_is_made_and_transforms_a_batch(pipelines):
     folder = new("batch")
     program = """

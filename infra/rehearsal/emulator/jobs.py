@@ -164,6 +164,8 @@ class Storage:
         names = self.names(uri)
         for key, name in names:
             target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise JobFailed(f"ClientError: the object s3://{bucket}/{key} has no place below its folder")
             target.parent.mkdir(parents=True, exist_ok=True)
             self._s3.download_file(bucket, key, str(target))
         return len(names)

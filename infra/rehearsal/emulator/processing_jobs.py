@@ -157,7 +157,7 @@ def _validate(params: Mapping[str, Any], inputs: list[Json], outputs: list[Json]
     """Raises AWSValidationException for what AWS refuses."""
     for kind, each in (*(("Input", each) for each in inputs), *(("Output", each) for each in outputs)):
         path = each[f"S3{kind}"].get("LocalPath", "")
-        if not path.startswith(f"{MOUNTED}/"):
+        if not path.startswith(f"{MOUNTED}/") or ".." in path.split("/"):
             raise AWSValidationException(f"LocalPath {path!r} of {each[f'{kind}Name']} must be under {MOUNTED}")
     paths = [each["S3Input"]["LocalPath"] for each in inputs]
     if len(set(paths)) < len(paths):

@@ -477,7 +477,7 @@ def _refuse_not_emulated(params: Mapping[str, Any]) -> None:
             if channel.get(field, "None") != "None":
                 raise NotImplementedError(f"{where}: {field} {channel[field]} is not rehearsed")
     local = (params.get("CheckpointConfig") or {}).get("LocalPath") or CHECKPOINTS
-    if not local.startswith(f"{jobs.ROOT}/"):
+    if not local.startswith(f"{jobs.ROOT}/") or ".." in local.split("/"):
         raise NotImplementedError(
             f"training job {name}: checkpoints at {local} are not rehearsed, below /opt/ml they are"
         )
