@@ -386,7 +386,7 @@ GROUP = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/a"
             {**SPOT, "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}},
             "greater than or equal to MaxRuntimeInSeconds",
         ),
-        ({"StoppingCondition": {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 2}}, "can only be set when"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 2}}, "It is only supported when EnableManagedSpotTraining"),
         ({**SPOT, "ResourceConfig": {**RESOURCES, "KeepAlivePeriodInSeconds": 60}}, "KeepAlivePeriodInSeconds is not"),
         *(
             ({"ResourceConfig": {**RESOURCES, "InstanceType": kind, "VolumeKmsKeyId": KEY}}, "local NVMe storage")

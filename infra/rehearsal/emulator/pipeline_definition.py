@@ -294,6 +294,8 @@ def _check(definition: Definition, step: Step) -> None:
     _check_policies(step)
     if step.kind in CREATES:
         shape: Any = get_service_model("sagemaker").operation_model(CREATES[step.kind]).input_shape
+        if step.kind == "RegisterModel" and "ModelPackageName" in step.arguments:
+            raise Wrong("Unknown Argument member 'ModelPackageName': a pipeline registers versions of a group")
         _check_shape(shape, step.arguments, "Arguments", skipped=NAMED.get(step.kind))
     elif step.kind == "Condition":
         conditions = step.arguments.get("Conditions")
@@ -440,22 +442,22 @@ def _check_shape(shape: Shape, value: Any, where: str, skipped: str | None = Non
     kind, structure = shape.type_name, getattr(shape, "members", {})
     if kind == "structure":
         if not isinstance(value, dict):
-            raise Wrong(f"{where} is {value!r}; it must be an object")
+            raise Wrong(f"Expecting start of Json Object: {where} is {value!r}")
         if unknown := sorted(set(value) - set(structure)):
-            raise Wrong(f"{where} has an unknown field: {', '.join(unknown)}")
+            raise Wrong(f"Unknown Argument member '{unknown[0]}' in {where}")
         required = set(shape.metadata.get("required", ())) - {skipped}
         if missing := sorted(required - set(value)):
-            raise Wrong(f"{where} lacks {', '.join(missing)}")
+            raise Wrong(f"Model Validation failed: Missing required field '{missing[0]}' in {where}")
         for name, each in value.items():
             _check_shape(structure[name], each, f"{where}.{name}")
     elif kind == "list":
         if not isinstance(value, list):
-            raise Wrong(f"{where} is {value!r}; it must be a list")
+            raise Wrong(f"Expecting start of Json Array: {where} is {value!r}")
         for at, each in enumerate(value):
             _check_shape(shape.member, each, f"{where}[{at}]")  # type: ignore[attr-defined]  # a list's shape has it
     elif kind == "map":
         if not isinstance(value, dict):
-            raise Wrong(f"{where} is {value!r}; it must be an object")
+            raise Wrong(f"Expecting start of Json Object: {where} is {value!r}")
         for name, each in value.items():
             _check_shape(shape.value, each, f"{where}.{name}")  # type: ignore[attr-defined]  # a map's shape has it
     else:
@@ -474,4 +476,5 @@ def _check_scalar(shape: Shape, value: Any, where: str) -> None:
         raise Wrong(f"{where} is {value!r}; it must be a {shape.type_name}")
     choices = getattr(shape, "enum", None)
     if choices and value not in choices:
-        raise Wrong(f"{where} is {value!r}; it must be one of {', '.join(choices[:30])}")
+        words = f"Value '{value}' for '{shape.name}' failed to satisfy enum value set: [{', '.join(choices[:30])}]"
+        raise Wrong(f"Model Validation failed: {words} in {where}")

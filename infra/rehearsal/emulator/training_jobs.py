@@ -493,12 +493,11 @@ def _validate(params: Mapping[str, Any]) -> None:
     spot, longest = params.get("EnableManagedSpotTraining"), condition.get("MaxWaitTimeInSeconds")
     if spot and (longest is None or longest < condition["MaxRuntimeInSeconds"]):
         raise AWSValidationException(
-            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds when "
-            "EnableManagedSpotTraining is set to true"
+            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
         )
     if not spot and longest is not None:
         raise AWSValidationException(
-            "Invalid MaxWaitTimeInSeconds. It can only be set when EnableManagedSpotTraining is set to true"
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
         )
     if spot and resources.get("KeepAlivePeriodInSeconds"):
         raise AWSValidationException(
