@@ -57,6 +57,8 @@ UNTAGGED = frozenset(
         "aws:apigateway/methodSettings:MethodSettings",
         "aws:apigateway/usagePlanKey:UsagePlanKey",
         "aws:appautoscaling/policy:Policy",
+        "aws:appautoscaling/scheduledAction:ScheduledAction",
+        "aws:cloudcontrol/resource:Resource",
         "aws:cloudwatch/dashboard:Dashboard",
         "aws:cloudwatch/eventBusPolicy:EventBusPolicy",
         "aws:cloudwatch/eventTarget:EventTarget",
@@ -203,12 +205,17 @@ def endpoints_scale_to_a_limit(resources: Sequence[Declared]) -> Iterator[tuple[
     for endpoint in of_type(resources, ENDPOINT):
         configuration = configuration_of(endpoint, resources)
         variants = variants_of(configuration) if configuration else []
+        shadows = (
+            [each for _, each in find(configuration.inputs, "shadowProductionVariants?.*")] if configuration else []
+        )
         for variant in variants:
             if variant == UNKNOWN:
                 yield endpoint, Unknown("productionVariants")
                 continue
             if variant.get("serverlessConfig") or variant.get("managedInstanceScaling"):
                 continue
+            if variant in shadows:
+                continue  # nobody waits for what a shadow answers
             target = scaling_target(endpoint, variant, resources, alone=len(variants) == 1)
             name = variant.get("variantName", "")
             if target is None:

@@ -185,7 +185,7 @@ def _endpoint(endpoint: Declared, resources: Sequence[Declared]) -> Iterator[Fou
         if variant == UNKNOWN or UNKNOWN in variant.values():
             yield Unknown("productionVariants")
         elif variant.get("serverlessConfig"):
-            yield "a serverless variant has no price: give it an instanceType, or price it in policies/cost/pricing.py"
+            yield from _serverless(endpoint, variant["serverlessConfig"])
         else:
             count = instances_of(endpoint, variant, resources, alone=len(variants) == 1)
             if isinstance(count, Unknown):
@@ -195,6 +195,20 @@ def _endpoint(endpoint: Declared, resources: Sequence[Declared]) -> Iterator[Fou
             if disk := variant.get("volumeSizeInGb"):
                 total = Amount(count.floor * disk, count.ceiling * disk)
                 yield _line(endpoint, "sagemaker-volume", total, f"{total} GB-month of disks")
+
+
+def _serverless(endpoint: Declared, size: Mapping[str, Any]) -> Iterator[Found]:
+    """Nothing while nobody asks; at most, every request that it takes at once takes all month."""
+    memory, most, kept = size.get("memorySizeInMb"), size.get("maxConcurrency"), size.get("provisionedConcurrency") or 0
+    if UNKNOWN in (memory, most, kept):
+        yield Unknown("productionVariants")
+        return
+    if memory is None or most is None:
+        yield "a serverless variant has no price without a size: set memorySizeInMb and maxConcurrency"
+        return
+    hours = memory / 1024 * HOURS
+    used = Amount(kept * hours, most * hours)
+    yield _line(endpoint, "sagemaker-serverless", used, f"{kept:g} to {most:g} requests at once, {memory:g} MB each")
 
 
 def configuration_of(endpoint: Declared, resources: Sequence[Declared]) -> Declared | None:
@@ -242,7 +256,9 @@ def scaling_target(
             if linked and alone:
                 return target
             continue
-        _, name, _, of_variant = (*str(resource_id).split("/"), "", "", "", "")[:4]
+        kind, name, _, of_variant = (*str(resource_id).split("/"), "", "", "", "")[:4]
+        if kind != "endpoint":  # the copies of an inference component are no instances
+            continue
         if (linked or name == endpoint.inputs.get("name")) and (alone or of_variant == variant.get("variantName")):
             return target
     return None
@@ -369,6 +385,12 @@ def _stage(stage: Declared, _: Sequence[Declared]) -> Iterator[Found]:
             yield f"{where}: a stage's cache has no price here; leave it out, or price it in policies/cost/pricing.py"
 
 
+def _component(made: Declared, _: Sequence[Declared]) -> Iterator[Found]:
+    """Cloud control makes anything: of that, an inference component runs on instances that are priced."""
+    if made.inputs.get("typeName") != "AWS::SageMaker::InferenceComponent":
+        yield f"{made.inputs.get('typeName')} has no price: price it in policies/cost/pricing.py"
+
+
 BY_SIZE: Mapping[str, Pricing] = {
     CLUSTER: _cluster,
     ENDPOINT: _endpoint,
@@ -376,6 +398,7 @@ BY_SIZE: Mapping[str, Pricing] = {
     NODE_GROUP: _node_group,
     SCHEDULE: _schedule,
     "aws:apigateway/stage:Stage": _stage,
+    "aws:cloudcontrol/resource:Resource": _component,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _alarm,
     "aws:ec2/vpcEndpoint:VpcEndpoint": _interface_endpoint,
     "aws:kms/key:Key": _key,
