@@ -157,7 +157,6 @@ class FeatureStore(pulumi.ComponentResource):
             handler="functions.ingest.handler.handler",
             access=[
                 allow(["s3:GetObject", "s3:GetObjectVersion"], pulumi.Output.concat(lake, "/incoming/*")),
-                # Whether a file has its receipt already: without the right to list, S3 answers 403 where none is.
                 allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/ingested/*"}}),
                 allow(["s3:GetObject", "s3:PutObject"], pulumi.Output.concat(lake, "/ingested/*")),
                 allow(["s3:PutObject"], pulumi.Output.concat(lake, "/quarantine/*")),

@@ -16,10 +16,9 @@ Kind = Literal["Integral", "Fractional", "String"]
 """SageMaker Feature Store's types."""
 Fault = Literal["missing", "type", "range", "category", "unknown"]
 """What can be wrong with a value; `unknown` is a value for what is no feature."""
-EVENT_TIMES: Final = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ")
-"""The two ISO 8601 forms that a String event time may have, UTC."""
 _INTEGER: Final = re.compile(r"[+-]?\d+")
 _EVENT_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+"""The two ISO 8601 forms that a String event time may have, UTC."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def seconds(text: str, name: str, kind: Kind) -> float:
     if kind == "String":
         if _EVENT_TIME.fullmatch(text):
             try:
-                return datetime.strptime(text, EVENT_TIMES["." in text]).replace(tzinfo=UTC).timestamp()
+                return datetime.fromisoformat(text).timestamp()
             except ValueError:
                 pass
         raise ValueError(

@@ -1,8 +1,13 @@
+import io
 import json
+from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.emulated import until
 from tests.served_models import BUCKET, ROLE, Serving
 
 DEFINITIONS = [
@@ -49,6 +54,16 @@ def record(**values):
 def read(store, group, identifier, **more):
     found = store.get_record(FeatureGroupName=group, RecordIdentifierValueAsString=identifier, **more)
     return {value["FeatureName"]: value["ValueAsString"] for value in found.get("Record", [])}
+
+
+def settled(aws, name):
+    """What a group is, once no update is in progress."""
+
+    def look():
+        group = aws.sagemaker.describe_feature_group(FeatureGroupName=name)
+        return group if group["LastUpdateStatus"]["Status"] == "Successful" else None
+
+    return until(look, f"the update of {name}")
 
 
 def test_a_record_is_read_as_it_was_written(store, create):
@@ -187,13 +202,57 @@ def test_every_version_goes_to_the_offline_store(aws, store, create):
     assert folders == [
         f"year=2026/month=0{m}/day={d}/hour={h}" for m, d, h in ((1, 31, 12), (1, 31, 13), (2, "01", "00"))
     ]
-    rows = [json.loads(line) for key in keys for line in aws.text(key).splitlines()]
-    assert sorted((row["at"], row.get("age"), row["is_deleted"]) for row in rows) == [
-        (NOON, "30", False),
-        (ONE, "31", False),
+    tables = [pq.read_table(io.BytesIO(aws.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())) for key in keys]
+    types = {field.name: field.type for field in tables[0].schema}
+    assert types == {
+        "id": pa.string(),
+        "at": pa.string(),
+        "age": pa.int64(),
+        "income": pa.float64(),
+        "tags": pa.list_(pa.string()),
+        "write_time": pa.timestamp("ms", "UTC"),
+        "api_invocation_time": pa.timestamp("ms", "UTC"),
+        "is_deleted": pa.bool_(),
+    }
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert sorted((row["at"], row["age"], row["is_deleted"]) for row in rows) == [
+        (NOON, 30, False),
+        (ONE, 31, False),
         ("2026-02-01T00:00:00Z", None, True),
     ]
-    assert all({"write_time", "api_invocation_time"} <= set(row) for row in rows)
+    assert all(abs((datetime.now(UTC) - row["write_time"]).total_seconds()) < 60 for row in rows)
+
+
+def test_a_batch_is_written_but_for_what_is_wrong_in_it(store, create):
+    group = create()
+    good = [{"FeatureGroupName": group, "Record": record(id=str(n), at=NOON, age=str(n))} for n in range(23)]
+    bad = {"FeatureGroupName": group, "Record": record(id="x", at=NOON, age="old")}
+    nobodys = {"FeatureGroupName": "nobody", "Record": record(id="y", at=NOON)}
+    answer = store.batch_write_record(Entries=[*good, bad, nobodys])
+    assert [(error["Entry"], error["ErrorCode"]) for error in answer["Errors"]] == [
+        (bad, "ValidationError"),
+        (nobodys, "ResourceNotFound"),
+    ]
+    assert answer["UnprocessedEntries"] == []
+    assert [read(store, group, str(n))["age"] for n in range(23)] == [str(n) for n in range(23)]
+    with pytest.raises(ClientError, match="25 are the most"):
+        store.batch_write_record(Entries=good + good)
+
+
+def test_a_batch_has_a_time_to_live_of_its_own(store, create):
+    group = create(OnlineStoreConfig={"EnableOnlineStore": True, "TtlDuration": {"Unit": "Days", "Value": 1}})
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    entries = [
+        {"FeatureGroupName": group, "Record": record(id="1", at="2020-01-01T00:00:00Z")},
+        {"FeatureGroupName": group, "Record": record(id="2", at=now)},
+        {
+            "FeatureGroupName": group,
+            "Record": record(id="3", at="2020-01-01T00:00:00Z"),
+            "TtlDuration": {"Unit": "Weeks", "Value": 100_000},
+        },
+    ]
+    store.batch_write_record(Entries=entries)
+    assert [bool(read(store, group, identifier)) for identifier in ("1", "2", "3")] == [False, True, True]
 
 
 def test_a_write_may_go_to_one_store_alone(store, create):
@@ -226,7 +285,12 @@ def test_a_group_gains_features_is_listed_and_deleted(aws, create):
     name = create()
     added = {"FeatureName": "city", "FeatureType": "String"}
     aws.sagemaker.update_feature_group(FeatureGroupName=name, FeatureAdditions=[added])
-    assert aws.sagemaker.describe_feature_group(FeatureGroupName=name)["FeatureDefinitions"] == [*DEFINITIONS, added]
+    described = aws.sagemaker.describe_feature_group(FeatureGroupName=name)
+    assert (described["LastUpdateStatus"], described["FeatureDefinitions"]) == ({"Status": "InProgress"}, DEFINITIONS)
+    with pytest.raises(ClientError, match="an update is in progress"):
+        aws.sagemaker.update_feature_group(FeatureGroupName=name, FeatureAdditions=[{**added, "FeatureName": "zip"}])
+    described = settled(aws, name)
+    assert described["FeatureDefinitions"] == [*DEFINITIONS, added]
     [summary] = aws.sagemaker.list_feature_groups(NameContains=name)["FeatureGroupSummaries"]
     assert summary["FeatureGroupName"] == name
     aws.sagemaker.delete_feature_group(FeatureGroupName=name)
@@ -247,3 +311,68 @@ def test_a_group_gains_features_is_listed_and_deleted(aws, create):
 def test_a_schema_that_aws_refuses_is_refused(create, wrong, complaint):
     with pytest.raises(ClientError, match=complaint):
         create(**wrong)
+
+
+@pytest.mark.parametrize(
+    "asked, complaint",
+    [
+        (
+            {
+                "OnlineStoreConfig": {"TtlDuration": {"Unit": "Days", "Value": 2}},
+                "ThroughputConfig": {"ThroughputMode": "OnDemand"},
+            },
+            "one parameter can be updated at a time, got OnlineStoreConfig, ThroughputConfig",
+        ),
+        ({}, "got none"),
+        (
+            {"FeatureAdditions": [{"FeatureName": f"f{n}", "FeatureType": "String"} for n in range(101)]},
+            "101 members, 100 are the most",
+        ),
+        ({"ThroughputConfig": {"ThroughputMode": "Provisioned"}}, "needs read and write"),
+        (
+            {
+                "ThroughputConfig": {
+                    "ThroughputMode": "Provisioned",
+                    "ProvisionedReadCapacityUnits": 40_001,
+                    "ProvisionedWriteCapacityUnits": 1,
+                }
+            },
+            "quota of 40000",
+        ),
+    ],
+)
+def test_an_update_that_aws_refuses_is_refused(aws, create, asked, complaint):
+    name = create()
+    with pytest.raises(ClientError, match=complaint):
+        aws.sagemaker.update_feature_group(FeatureGroupName=name, **asked)
+
+
+def test_an_update_keeps_every_record_and_another_time_to_live_is_for_new_ones(aws, store, create):
+    name = create()
+    store.put_record(FeatureGroupName=name, Record=record(id="1", at="2020-01-01T00:00:00Z"))
+    ttl = {"Unit": "Hours", "Value": 1}
+    aws.sagemaker.update_feature_group(FeatureGroupName=name, OnlineStoreConfig={"TtlDuration": ttl})
+    assert settled(aws, name)["OnlineStoreConfig"] == {"EnableOnlineStore": True, "TtlDuration": ttl}
+    assert read(store, name, "1")["at"] == "2020-01-01T00:00:00Z"
+    store.put_record(FeatureGroupName=name, Record=record(id="2", at="2020-01-01T00:00:00Z"))
+    assert read(store, name, "2") == {}
+
+
+@pytest.mark.parametrize("missing", ["bucket", "right"])
+def test_an_offline_store_that_cannot_be_made_fails_later_with_a_reason(aws, store, create, missing):
+    role, bucket = ROLE, "nobodys-bucket"
+    if missing == "right":
+        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        role = aws.client("iam").create_role(
+            RoleName=aws.name("role"),
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": trust}),
+        )["Role"]["Arn"]
+        bucket = BUCKET
+    name = create(OfflineStoreConfig={"S3StorageConfig": {"S3Uri": f"s3://{bucket}/offline"}}, RoleArn=role)
+    described = aws.sagemaker.describe_feature_group(FeatureGroupName=name)
+    assert described["FeatureGroupStatus"] == "CreateFailed"
+    assert {"bucket": "nobodys-bucket does not exist", "right": "s3:GetBucketAcl, s3:PutObject"}[missing] in (
+        described["FailureReason"]
+    )
+    with pytest.raises(ClientError, match="was not created"):
+        store.put_record(FeatureGroupName=name, Record=record(id="1", at=NOON))

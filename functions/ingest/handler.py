@@ -322,13 +322,11 @@ class Ingestion:
 
     def _finished(self) -> dict[str, Any] | None:
         """The report of the run that finished this very version of the file, if there was one."""
-        try:
-            body = self._s3.get_object(Bucket=self._part["bucket"], Key=self._receipt)["Body"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchKey":
-                raise
+        bucket, key = self._part["bucket"], self._receipt
+        # To ask for what is not there is an error that differs with the right to list; to list it is none.
+        if not self._s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents"):
             return None
-        receipt: dict[str, Any] = json.loads(body.read())
+        receipt: dict[str, Any] = json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         return receipt
 
     def _put(self, key: str, text: str) -> None:

@@ -21,7 +21,7 @@ _configuration: Callable[[S3Response], Any] = S3Response.get_bucket_notification
 def install() -> None:
     """Send well-formed events, and tell which buckets send them: moto 5.2.5 does neither."""
     moto.s3.notifications._send_event_bridge_message = _send
-    S3Response.get_bucket_notification = _get  # type: ignore[method-assign]  # that is what is replaced
+    S3Response.get_bucket_notification = _get  # type: ignore[assignment, method-assign]  # that is what is replaced
 
 
 def _send(account_id: str, bucket: FakeBucket, event_name: str, key: FakeKey) -> None:

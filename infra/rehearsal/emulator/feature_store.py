@@ -1,30 +1,52 @@
 """SageMaker Feature Store: groups that keep every field, records with schema and event time, an offline copy in S3.
 
-The offline copy is JSON lines under the group's resolved URI, in the folders AWS uses; AWS itself writes Parquet there.
+The offline copy is Parquet under the group's resolved URI, in the folders AWS uses for a Glue table; an Iceberg table
+has its records in the same place, in folders of another kind.
 """
 
+import io
 import json
 import re
 import secrets
 import sys
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, cast
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
+from moto.iam.models import iam_backends
+from moto.s3.models import s3_backends
 from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseException, ResourceNotFound
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
+
+from infra.rehearsal.emulator.calls import ACCOUNT
 
 Json = dict[str, Any]
 
 RESERVED = ("is_deleted", "write_time", "api_invocation_time")
 """Names that the offline store adds itself: https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-create-feature-group.html."""
-EVENT_TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ")
+EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ"
+ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 """The two ISO 8601 forms that a String event time may have."""
+
+
+UPDATE_SECONDS = 0.5
+"""How long an update of a group is in progress; AWS takes minutes."""
+MOST_ADDITIONS = 100
+"""Features that one UpdateFeatureGroup adds at most."""
+MOST_ENTRIES = 25
+"""Records that one BatchWriteRecord takes at most."""
+MOST_UNITS = 40_000
+"""Capacity units of one group: https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-quotas.html."""
+UPDATES = ("FeatureAdditions", "OnlineStoreConfig", "ThroughputConfig")
+"""What UpdateFeatureGroup changes, one of them at a time."""
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -50,8 +72,21 @@ class FeatureGroup:
     tags: list[dict[str, str]]
     creation_time: datetime = field(default_factory=lambda: datetime.now(UTC))
     last_modified_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    failure: str | None = None
+    """Why it was not created."""
+    updated: tuple[float, Json] | None = None
+    """When the update in progress ends (monotonic), and the parameters from then on."""
     records: dict[str, Stored] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._definitions: tuple[Sequence[Json], dict[str, Json]] = ([], {})
+
+    def settle(self) -> None:
+        """Put an update in force whose time has come."""
+        with self.lock:
+            if self.updated and time.monotonic() >= self.updated[0]:
+                self.params, self.updated, self.last_modified_time = self.updated[1], None, datetime.now(UTC)
 
     @property
     def feature_group_name(self) -> str:
@@ -64,9 +99,12 @@ class FeatureGroup:
 
     @property
     def definitions(self) -> dict[str, Json]:
-        return {definition["FeatureName"]: definition for definition in self.params["FeatureDefinitions"]}
+        told = self.params["FeatureDefinitions"]
+        if self._definitions[0] is not told:
+            self._definitions = told, {definition["FeatureName"]: definition for definition in told}
+        return self._definitions[1]
 
-    @property
+    @cached_property
     def offline_uri(self) -> str | None:
         """Where its offline copy goes; None where it has none."""
         storage = self.params.get("OfflineStoreConfig", {}).get("S3StorageConfig")
@@ -82,13 +120,14 @@ class FeatureGroup:
 
     def describe(self) -> Json:
         """The answer of DescribeFeatureGroup."""
+        self.settle()
         described: Json = {
             **{key: value for key, value in self.params.items() if key != "Tags"},
             "FeatureGroupArn": self.arn,
             "CreationTime": self.creation_time,
             "LastModifiedTime": self.last_modified_time,
-            "FeatureGroupStatus": "Created",
-            "LastUpdateStatus": {"Status": "Successful"},
+            **self._status(),
+            "LastUpdateStatus": {"Status": "InProgress" if self.updated else "Successful"},
             "OnlineStoreTotalSizeBytes": len(json.dumps([stored.features for stored in self.records.values()])),
         }
         described.setdefault("ThroughputConfig", {"ThroughputMode": "OnDemand"})
@@ -104,12 +143,17 @@ class FeatureGroup:
             described["OfflineStoreStatus"] = {"Status": "Active"}
         return described
 
+    def _status(self) -> Json:
+        if self.failure:
+            return {"FeatureGroupStatus": "CreateFailed", "FailureReason": self.failure}
+        return {"FeatureGroupStatus": "Created"}
+
     def summary(self) -> Json:
         return {
             "FeatureGroupName": self.feature_group_name,
             "FeatureGroupArn": self.arn,
             "CreationTime": self.creation_time,
-            "FeatureGroupStatus": "Created",
+            **self._status(),
             **({"OfflineStoreStatus": {"Status": "Active"}} if self.offline_uri else {}),
         }
 
@@ -121,7 +165,8 @@ def create(backend: SageMakerModelBackend, params: Mapping[str, Any]) -> Feature
     if arn in backend.feature_groups:
         raise ResourceInUseException(f"Resource Already Exists: FeatureGroup with name {name} already exists.")
     _check_schema(params)
-    group = FeatureGroup(arn, dict(params), list(params.get("Tags", [])))
+    _check_online(params)
+    group = FeatureGroup(arn, dict(params), list(params.get("Tags", [])), failure=_offline_fault(backend, params))
     backend.feature_groups[arn] = group  # type: ignore[assignment]  # stands in for moto's own, which drops fields
     return group
 
@@ -145,6 +190,58 @@ def _check_schema(params: Mapping[str, Any]) -> None:
         )
 
 
+def _check_online(params: Mapping[str, Any]) -> None:
+    """Refuse what AWS refuses at once."""
+    throughput = params.get("ThroughputConfig", {})
+    units = {name: value for name, value in throughput.items() if name != "ThroughputMode"}
+    if throughput.get("ThroughputMode") == "Provisioned" and len(units) < 2:
+        raise AWSValidationException("Validation Error: Provisioned throughput needs read and write capacity units.")
+    if throughput.get("ThroughputMode", "OnDemand") == "OnDemand" and units:
+        raise AWSValidationException("Validation Error: capacity units are for Provisioned throughput only.")
+    if too_many := [name for name, value in units.items() if value > MOST_UNITS]:
+        raise AWSValidationException(f"Validation Error: {too_many[0]} is more than the quota of {MOST_UNITS}.")
+    offline = params.get("OfflineStoreConfig", {})
+    if offline.get("TableFormat") == "Iceberg" and offline.get("DisableGlueTableCreation"):
+        raise AWSValidationException("Validation Error: an Iceberg table needs DisableGlueTableCreation to be false.")
+
+
+def _offline_fault(backend: SageMakerModelBackend, params: Mapping[str, Any]) -> str | None:
+    """Why the offline store cannot be made: AWS finds out after it has said that the group is being created."""
+    storage = params.get("OfflineStoreConfig", {}).get("S3StorageConfig")
+    if not storage:
+        return None
+    bucket, _, prefix = storage["S3Uri"].removeprefix("s3://").partition("/")
+    if bucket not in s3_backends[backend.account_id][backend.partition].buckets:
+        return f"The S3 bucket {bucket} does not exist."
+    roles = iam_backends[backend.account_id][backend.partition].roles.values()
+    role = next((each for each in roles if each.arn == params.get("RoleArn")), None)
+    if role is None:
+        return None if "RoleArn" in params else "An offline store needs a RoleArn."
+    needed = {"s3:GetBucketAcl": f"arn:aws:s3:::{bucket}", "s3:PutObject": f"arn:aws:s3:::{bucket}/{prefix}/x"}
+    documents = [*role.policies.values(), *(_in_force(each) for each in role.managed_policies.values())]
+    lacking = [action for action, resource in needed.items() if not _allowed(documents, action, resource)]
+    return f"The role {params['RoleArn']} may not do {', '.join(lacking)} for {storage['S3Uri']}." if lacking else None
+
+
+def _in_force(policy: Any) -> Any:
+    return next(each.document for each in policy.versions if each.version_id == policy.default_version_id)
+
+
+def _allowed(documents: Iterable[Any], action: str, resource: str) -> bool:
+    """Whether one of these policies allows an action; conditions are not looked at."""
+    for document in documents:
+        statements = (json.loads(document) if isinstance(document, str) else document)["Statement"]
+        for statement in [statements] if isinstance(statements, dict) else statements:
+            covered = {
+                name: any(fnmatchcase(value, each) for each in ([told] if isinstance(told, str) else told))
+                for name, value in (("Action", action), ("Resource", resource))
+                for told in [statement.get(name, [])]
+            }
+            if statement["Effect"] == "Allow" and all(covered.values()):
+                return True
+    return False
+
+
 def all_of(backend: SageMakerModelBackend) -> list[FeatureGroup]:
     return cast(list[FeatureGroup], list(backend.feature_groups.values()))
 
@@ -153,7 +250,7 @@ def find(backend: SageMakerModelBackend, name_or_arn: str) -> FeatureGroup:
     """Raises ResourceNotFound where there is none."""
     name = name_or_arn.rpartition("/")[2]
     for group in all_of(backend):
-        if group.feature_group_name == name:
+        if group.feature_group_name == name or group.arn == name_or_arn:
             return group
     raise ResourceNotFound(
         f"Resource Not Found: Amazon SageMaker can't find a FeatureGroup with name: {name_or_arn}. "
@@ -162,21 +259,47 @@ def find(backend: SageMakerModelBackend, name_or_arn: str) -> FeatureGroup:
 
 
 def update(backend: SageMakerModelBackend, params: Mapping[str, Any]) -> FeatureGroup:
-    """UpdateFeatureGroup: features can be added, never changed or taken away."""
+    """UpdateFeatureGroup: features are added, never changed or taken away; it is in force after a while.
+
+    Raises AWSValidationException for more than one kind of change, and while another update is in progress.
+    """
     group = find(backend, params["FeatureGroupName"])
+    group.settle()
+    asked = [name for name in UPDATES if name in params]
+    if len(asked) != 1:
+        raise AWSValidationException(
+            f"Validation Error: one parameter can be updated at a time, got {', '.join(asked) or 'none'}."
+        )
+    if group.failure or group.updated:
+        raise AWSValidationException(
+            f"Validation Error: FeatureGroup {group.feature_group_name} cannot be updated: "
+            + (group.failure or "an update is in progress.")
+        )
+    additions = params.get("FeatureAdditions", [])
+    if len(additions) > MOST_ADDITIONS:
+        raise AWSValidationException(
+            f"Validation Error: FeatureAdditions has {len(additions)} members, {MOST_ADDITIONS} are the most."
+        )
+    online = {**group.params.get("OnlineStoreConfig", {}), **params.get("OnlineStoreConfig", {})}
     changed = {
         **group.params,
-        **{key: params[key] for key in ("OnlineStoreConfig", "ThroughputConfig") if key in params},
+        **({"ThroughputConfig": params["ThroughputConfig"]} if "ThroughputConfig" in params else {}),
+        **({"OnlineStoreConfig": online} if online else {}),
+        "FeatureDefinitions": [*group.params["FeatureDefinitions"], *additions],
     }
-    changed["OnlineStoreConfig"] = {**group.params.get("OnlineStoreConfig", {}), **changed.get("OnlineStoreConfig", {})}
-    changed["FeatureDefinitions"] = [*group.params["FeatureDefinitions"], *params.get("FeatureAdditions", [])]
     _check_schema(changed)
-    group.params, group.last_modified_time = changed, datetime.now(UTC)
+    _check_online(changed)
+    with group.lock:
+        group.updated = time.monotonic() + UPDATE_SECONDS, changed
     return group
 
 
+Version = tuple[datetime, Mapping[str, Json], bool]
+"""One version of a record in the offline store: when it was written, its features, whether it tells of a deletion."""
+
+
 class OfflineStore:
-    """Keeps records until `flush` writes them: one object for each group and hour that has any.
+    """Keeps records until `flush` writes them: one Parquet file for each group and hour that has any.
 
     `put(bucket, key, body, kms_key_id, role)` writes an object.
     """
@@ -185,38 +308,63 @@ class OfflineStore:
         self._put = put
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._waiting: dict[tuple[str, str | None, str], list[str]] = defaultdict(list)
+        self._waiting: dict[tuple[str, str, int], tuple[FeatureGroup, list[Version]]] = {}
 
-    def add(self, group: FeatureGroup, features: Mapping[str, Json], deleted: bool) -> None:
-        """Append one version of a record, with the three columns the offline store adds."""
-        if not group.offline_uri:
+    def add(self, group: FeatureGroup, features: Mapping[str, Json], when: float, deleted: bool) -> None:
+        """Append one version of a record, with the three columns the offline store adds. `when` is its event time."""
+        uri = group.offline_uri
+        if not uri:
             return
-        now = datetime.now(UTC)
-        row = {name: value.get("ValueAsString", value.get("ValueAsStringList")) for name, value in features.items()}
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        row |= {"write_time": stamp, "api_invocation_time": stamp, "is_deleted": deleted}
-        when = _event_time(group, features).astimezone(UTC)
-        storage = group.params["OfflineStoreConfig"]["S3StorageConfig"]
-        folder = f"{group.offline_uri}/{when:year=%Y/month=%m/day=%d/hour=%H}"
+        hour = int(when // 3600)
         with self._lock:
-            self._waiting[folder, storage.get("KmsKeyId"), group.params.get("RoleArn", "")].append(json.dumps(row))
+            rows = self._waiting.setdefault((group.arn, uri, hour), (group, []))[1]
+            rows.append((datetime.now(UTC), features, deleted))
 
     def flush(self) -> None:
         """Write out what is waiting. What S3 refuses is lost, but not without a word on stderr."""
         with self._writing:
             with self._lock:
-                waiting, self._waiting = self._waiting, defaultdict(list)
-            for (folder, key_id, role), rows in waiting.items():
+                waiting, self._waiting = self._waiting, {}
+            for (_, uri, hour), (group, rows) in waiting.items():
+                folder = f"{uri}/{datetime.fromtimestamp(3600 * hour, UTC):year=%Y/month=%m/day=%d/hour=%H}"
                 bucket, _, prefix = folder.removeprefix("s3://").partition("/")
-                name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(8)}.jsonl"
+                name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(8)}.parquet"
+                storage = group.params["OfflineStoreConfig"]["S3StorageConfig"]
+                key_id, role = storage.get("KmsKeyId"), group.params.get("RoleArn", "")
                 try:
-                    self._put(bucket, f"{prefix}/{name}", "".join(f"{row}\n" for row in rows).encode(), key_id, role)
+                    self._put(bucket, f"{prefix}/{name}", _parquet(group, rows), key_id, role)
                 except Exception as error:
                     print(
                         f"offline store: {len(rows)} records for {folder} are lost: {error}",
                         file=sys.stderr,
                         flush=True,
                     )
+
+
+def _parquet(group: FeatureGroup, rows: Sequence[Version]) -> bytes:
+    """Rows as a Parquet file with the group's types and the offline store's own columns."""
+    # Takes a quarter of a second, which only those pay who have an offline store.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"Integral": pa.int64(), "Fractional": pa.float64(), "String": pa.string()}
+    read: dict[str, Callable[[str], Any]] = {"Integral": int, "Fractional": float, "String": str}
+    columns: dict[str, Any] = {}
+    for name, definition in group.definitions.items():
+        kind, convert = definition["FeatureType"], read[definition["FeatureType"]]
+        values = [features.get(name) for _, features, _ in rows]
+        if "CollectionType" in definition:
+            lists = [each and [convert(item) for item in each["ValueAsStringList"]] for each in values]
+            columns[name] = pa.array(lists, pa.list_(types[kind]))
+        else:
+            columns[name] = pa.array([each and convert(each["ValueAsString"]) for each in values], types[kind])
+    moment = pa.timestamp("ms", "UTC")
+    for name in ("write_time", "api_invocation_time"):
+        columns[name] = pa.array([written for written, _, _ in rows], moment)
+    columns["is_deleted"] = pa.array([deleted for _, _, deleted in rows], pa.bool_())
+    packed = io.BytesIO()
+    pq.write_table(pa.table(columns), packed)
+    return packed.getvalue()
 
 
 def _event_time(group: FeatureGroup, features: Mapping[str, Json]) -> datetime:
@@ -232,11 +380,11 @@ def parse_event_time(text: str, feature_type: str) -> datetime:
             return datetime.fromtimestamp(float(text), UTC)
         except (ValueError, OverflowError, OSError):
             raise Invalid(f"EventTime {text!r} is no Unix time in seconds.") from None
-    for form in EVENT_TIMES:
+    if ISO_8601.fullmatch(text):
         try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC)
+            return datetime.fromisoformat(text)
         except ValueError:
-            continue
+            pass
     raise Invalid(f"EventTime {text!r} must be ISO 8601 in UTC, such as 2026-01-31T12:00:00Z or …00.000Z.")
 
 
@@ -254,16 +402,25 @@ def put(group: FeatureGroup, offline: OfflineStore, params: Mapping[str, Any]) -
 
     Raises Invalid for a record that does not fit the group's schema.
     """
+    group.settle()
+    if group.failure:
+        raise Invalid(f"FeatureGroup {group.feature_group_name} was not created: {group.failure}")
     features = _checked(group, params["Record"])
     stores = _stores(group, params)
     when = _event_time(group, features)
     if "OnlineStore" in stores:
         identifier = features[group.params["RecordIdentifierFeatureName"]]["ValueAsString"]
         ttl = params.get("TtlDuration") or group.online.get("TtlDuration")
-        expires = when + timedelta(**{ttl["Unit"].lower(): ttl["Value"]}) if ttl else None
-        _store(group, identifier, Stored(when.timestamp(), features, expires))
+        _store(group, identifier, Stored(when.timestamp(), features, _expiry(when, ttl) if ttl else None))
     if "OfflineStore" in stores:
-        offline.add(group, features, deleted=False)
+        offline.add(group, features, when.timestamp(), deleted=False)
+
+
+def _expiry(when: datetime, ttl: Mapping[str, Any]) -> datetime:
+    try:
+        return when + timedelta(**{ttl["Unit"].lower(): ttl["Value"]})
+    except OverflowError:
+        return FOREVER
 
 
 def _store(group: FeatureGroup, identifier: str, new: Stored) -> None:
@@ -288,7 +445,8 @@ def delete(group: FeatureGroup, offline: OfflineStore, params: Mapping[str, Any]
             _store(group, identifier, Stored(when.timestamp(), None, None))
     if "OfflineStore" in stores:
         values = {id_name: identifier, time_name: params["EventTime"]}
-        offline.add(group, {name: {"ValueAsString": value} for name, value in values.items()}, deleted=True)
+        features = {name: {"ValueAsString": value} for name, value in values.items()}
+        offline.add(group, features, when.timestamp(), deleted=True)
 
 
 def get(group: FeatureGroup, identifier: str, names: Iterable[str]) -> tuple[list[Json], datetime | None] | None:
@@ -364,6 +522,25 @@ def _is_fractional(text: str) -> bool:
     return text == text.strip()
 
 
+def answer_batch(region: str, params: Mapping[str, Any]) -> Json:
+    """BatchWriteRecord: what is wrong with one record keeps none of the others out.
+
+    Raises Invalid for more records than a call takes.
+    """
+    backend, offline = sagemaker_backends[ACCOUNT][region], RuntimeResponse.offline
+    entries = params["Entries"]
+    if len(entries) > MOST_ENTRIES:
+        raise Invalid(f"Entries has {len(entries)} members, {MOST_ENTRIES} are the most.")
+    errors = []
+    for entry in entries:
+        told = {**entry, "TtlDuration": entry.get("TtlDuration") or params.get("TtlDuration")}
+        try:
+            put(find(backend, entry["FeatureGroupName"]), offline, told)
+        except ServiceException as error:
+            errors.append({"Entry": entry, "ErrorCode": error.code, "ErrorMessage": error.message})
+    return {"Errors": errors, "UnprocessedEntries": []}
+
+
 class RuntimeResponse(BaseResponse):
     """The sagemaker-featurestore-runtime service, which moto does not have."""
 
@@ -407,5 +584,5 @@ class RuntimeResponse(BaseResponse):
 def _found(found: tuple[list[Json], datetime | None], params: Mapping[str, Any]) -> Json:
     features, expires = found
     if params.get("ExpirationTimeResponse") == "Enabled" and expires:
-        return {"Record": features, "ExpiresAt": expires.strftime(EVENT_TIMES[0])}
+        return {"Record": features, "ExpiresAt": expires.strftime(EVENT_TIME)}
     return {"Record": features}
