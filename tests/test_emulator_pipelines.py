@@ -265,6 +265,8 @@ def test_conditions_of_every_kind_hold_and_do_not(pipelines):
         condition("LessThan", number, 3.5),
         condition("LessThanOrEqualTo", 3, number),
         {"Type": "In", "QueryValue": word, "Values": ["a", "b"]},
+        condition("NotEquals", word, "c"),
+        {"Type": "NotIn", "QueryValue": word, "Values": ["a", "c"]},
         {"Type": "Not", "Expression": condition("Equals", number, 4)},
         {"Type": "Or", "Conditions": [condition("Equals", number, 4), condition("Equals", word, "b")]},
     ]
@@ -275,6 +277,8 @@ def test_conditions_of_every_kind_hold_and_do_not(pipelines):
         condition("LessThan", number, 3),
         condition("LessThanOrEqualTo", number, 2),
         {"Type": "In", "QueryValue": word, "Values": ["a", "c"]},
+        condition("NotEquals", word, "b"),
+        {"Type": "NotIn", "QueryValue": word, "Values": ["a", "b"]},
         {"Type": "Not", "Expression": condition("Equals", number, 3)},
         {"Type": "Or", "Conditions": [condition("Equals", number, 4), condition("Equals", word, "c")]},
     ]
@@ -294,8 +298,8 @@ def test_conditions_of_every_kind_hold_and_do_not(pipelines):
     assert told["PipelineExecutionStatus"] == "Succeeded"
     outcomes = {name: step["Metadata"]["Condition"]["Outcome"] for name, step in done.items()}
     assert outcomes == {
-        **{f"holds-{at}": "True" for at in range(8)},
-        **{f"broken-{at}": "False" for at in range(8)},
+        **{f"holds-{at}": "True" for at in range(10)},
+        **{f"broken-{at}": "False" for at in range(10)},
     }
 
 

@@ -34,6 +34,7 @@ TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "Equals": lambda left, right: bool(left == right),
+    "NotEquals": lambda left, right: bool(left != right),
     "GreaterThan": lambda left, right: bool(left > right),
     "GreaterThanOrEqualTo": lambda left, right: bool(left >= right),
     "LessThan": lambda left, right: bool(left < right),
@@ -326,7 +327,7 @@ def _check_policies(step: Step) -> None:
             ) from None
     for policy in step.retries:
         kinds = policy.get("ExceptionType")
-        if not isinstance(kinds, list) or not set(kinds) <= set(EXCEPTIONS) or not kinds:
+        if not kinds or not isinstance(kinds, list) or not set(kinds) <= set(EXCEPTIONS):
             raise Wrong(f"ExceptionType of a retry policy is {kinds!r}; its members must be of {', '.join(EXCEPTIONS)}")
         if ("MaxAttempts" in policy) == ("ExpireAfterMin" in policy):
             raise Wrong("a retry policy needs one of MaxAttempts and ExpireAfterMin")
@@ -338,7 +339,7 @@ def _check_condition(condition: Any) -> None:
     kind = condition.get("Type") if isinstance(condition, dict) else None
     wanted = {
         **dict.fromkeys(COMPARISONS, ("LeftValue", "RightValue")),
-        "In": ("QueryValue", "Values"),
+        **dict.fromkeys(("In", "NotIn"), ("QueryValue", "Values")),
         "Not": ("Expression",),
         "Or": ("Conditions",),
     }

@@ -650,8 +650,8 @@ def _holds(condition: Json) -> bool:
         return not _holds(condition["Expression"])
     if kind == "Or":
         return any([_holds(each) for each in condition["Conditions"]])
-    if kind == "In":
-        return condition["QueryValue"] in condition["Values"]
+    if kind in ("In", "NotIn"):
+        return (condition["QueryValue"] in condition["Values"]) == (kind == "In")
     left, right = condition["LeftValue"], condition["RightValue"]
     try:
         return COMPARISONS[kind](left, right)
