@@ -651,7 +651,8 @@ def _holds(condition: Json) -> bool:
     if kind == "Or":
         return any([_holds(each) for each in condition["Conditions"]])
     if kind in ("In", "NotIn"):
-        return (condition["QueryValue"] in condition["Values"]) == (kind == "In")
+        found: bool = condition["QueryValue"] in condition["Values"]
+        return found == (kind == "In")
     left, right = condition["LeftValue"], condition["RightValue"]
     try:
         return COMPARISONS[kind](left, right)
