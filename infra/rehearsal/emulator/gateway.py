@@ -172,10 +172,10 @@ _delete_in_moto = RestAPI.delete_deployment
 def install() -> None:
     """Keep documents with their APIs and deployments; before moto's server answers."""
     gateway_stored.install()
-    APIGatewayBackend.put_rest_api = _put  # type: ignore[method-assign]  # that is what is replaced
-    RestAPI.create_deployment = _deploy  # type: ignore[method-assign]  # likewise
-    RestAPI.get_deployment = _get_deployment  # type: ignore[method-assign]  # likewise
-    RestAPI.delete_deployment = _delete_deployment  # type: ignore[method-assign]  # likewise
+    APIGatewayBackend.put_rest_api = _put  # type: ignore[assignment, method-assign]  # that is what is replaced
+    RestAPI.create_deployment = _deploy  # type: ignore[assignment, method-assign]  # likewise
+    RestAPI.get_deployment = _get_deployment  # type: ignore[assignment, method-assign]  # likewise
+    RestAPI.delete_deployment = _delete_deployment  # type: ignore[assignment, method-assign]  # likewise
 
 
 def _put(
@@ -216,7 +216,7 @@ def _delete_deployment(api: RestAPI, deployment_id: str) -> Deployment:
 def takes(environ: Mapping[str, Any]) -> bool:
     """Whether a request is for an API or for a token, not for AWS's own services."""
     host, path = environ.get("HTTP_HOST", "").partition(":")[0], environ.get("PATH_INFO", "")
-    return path.startswith((API, AUTH)) or host.endswith((".execute-api.localhost", ".auth.localhost"))
+    return bool(path.startswith((API, AUTH)) or host.endswith((".execute-api.localhost", ".auth.localhost")))
 
 
 def serve(environ: Mapping[str, Any], body: bytes) -> tuple[Reply, Call]:
@@ -599,33 +599,31 @@ def _seen(schema: Any) -> Any:
 def _words(error: ValidationError) -> str:
     """What is wrong, in the words of the library that API Gateway validates with; it does not say where."""
     rule, found = str(error.validator), error.instance
+    asked: Any = error.validator_value
+    schema: Any = error.schema
     if rule == "type":
-        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        allowed = asked if isinstance(asked, list) else [asked]
         allowed = [*allowed, *(["integer"] if "number" in allowed else [])]
         return (
             f"instance type ({_type_of(found)}) does not match any allowed primitive type "
             f"(allowed: {_list(sorted(allowed))})"
         )
     if rule == "enum":
-        return (
-            f"instance value ({json.dumps(found)}) not found in enum (possible values: {_list(error.validator_value)})"
-        )
+        return f"instance value ({json.dumps(found)}) not found in enum (possible values: {_list(asked)})"
     if rule == "minimum":
-        return f"numeric instance is lower than the required minimum (minimum: {error.validator_value}, found: {found})"
+        return f"numeric instance is lower than the required minimum (minimum: {asked}, found: {found})"
     if rule == "maximum":
-        return (
-            f"numeric instance is greater than the required maximum (maximum: {error.validator_value}, found: {found})"
-        )
+        return f"numeric instance is greater than the required maximum (maximum: {asked}, found: {found})"
     if rule == "maxLength":
-        return f'string "{found}" is too long (length: {len(found)}, maximum allowed: {error.validator_value})'
+        return f'string "{found}" is too long (length: {len(found)}, maximum allowed: {asked})'
     if rule == "required":
-        missing = [name for name in error.validator_value if name not in found]
+        missing = [name for name in asked if name not in found]
         return f"object has missing required properties ({_list(sorted(missing))})"
     if rule == "additionalProperties":
-        strange = sorted(found.keys() - error.schema.get("properties", {}).keys())
+        strange = sorted(found.keys() - schema.get("properties", {}).keys())
         return f"object instance has properties which are not allowed by the schema: {_list(strange)}"
     if rule == "anyOf":
-        return f"instance failed to match at least one required schema among {len(error.validator_value)}"
+        return f"instance failed to match at least one required schema among {len(asked)}"
     return f"instance does not match {rule}"
 
 

@@ -10,7 +10,8 @@ from moto.apigateway.responses import APIGatewayResponse
 from moto.cognitoidp import urls as cognito_urls
 from moto.cognitoidp.models import CognitoIdpBackend, CognitoResourceServer
 from moto.cognitoidp.responses import CognitoIdpResponse
-from moto.core.responses import TYPE_RESPONSE, ActionResult, EmptyResult
+from moto.core.common_types import TYPE_RESPONSE
+from moto.core.responses import ActionResult, EmptyResult
 
 Json = dict[str, Any]
 KEPT_FIELDS = ("securityPolicy", "endpointAccessMode")
@@ -28,8 +29,8 @@ def install() -> None:
             apigateway_urls.url_paths[path] = ApiResponse.dispatch
     apigateway_urls.url_paths[TAGS_PATH] = ApiResponse.dispatch
     cognito_urls.url_paths["{0}/$"] = CognitoResponse.dispatch
-    Stage.apply_operations = _apply  # type: ignore[method-assign]  # that is what is replaced
-    UsagePlan.apply_patch_operations = _change_plan  # type: ignore[method-assign]  # likewise
+    Stage.apply_operations = _apply  # type: ignore[assignment, method-assign]  # that is what is replaced
+    UsagePlan.apply_patch_operations = _change_plan  # type: ignore[assignment, method-assign]  # likewise
 
 
 def _apply(stage: Stage, patch_operations: list[Json]) -> Stage:
