@@ -463,6 +463,9 @@ def test_a_kind_that_the_stack_defines_is_checked_by_its_own_definition(cluster:
     created(cluster, kind, {"spec": {"size": 1}})
     with pytest.raises(ProviderError, match=r"spec\.size: 'big' is not of type 'integer'"):
         checked(cluster, kind, {"spec": {"size": "big"}})
+    declared = checked(cluster, DEFINITION, crd)
+    cluster.delete(DEFINITION, "slips.slipway.dev", declared, declared)
+    assert cluster.objects() == []
 
 
 def test_what_cannot_change_is_refused_with_the_option_that_replaces_it(cluster: KubernetesProvider) -> None:
@@ -530,6 +533,18 @@ def test_a_release_is_stored_with_what_it_asks_for_and_says_what_it_does_not_do(
         (kueue(createNamespace=True), "createNamespace: .*declare it, and depend on it"),
         (kueue(valueYamlFiles=[]), "valueYamlFiles: the rehearsal knows only"),
         (kueue(values=[]), r"values: \[\] is not of the right type"),
+        (
+            kueue(values={"controllerManager": {"replica": 2}}),
+            "values.controllerManager.replica: the chart kueue uses no",
+        ),
+        (
+            kueue(values={"controllerManager": {"manager": {"image": {"tags": "v1"}}}}),
+            r"manager\.image\.tags: the chart",
+        ),
+        (
+            karpenter("karpenter", values={"settings": {"clustername": "it"}}),
+            r"settings\.clustername: the chart karpenter",
+        ),
     ],
 )
 def test_refuses_a_release_that_could_be_anything(cluster: KubernetesProvider, inputs: Props, words: str) -> None:

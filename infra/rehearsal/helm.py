@@ -1,6 +1,7 @@
 """Helm releases in the rehearsal: what is asked for is checked and stored. No chart is rendered, its pods do not run.
 
-What a chart brings that others wait for, its custom resources' kinds, is known from kubernetes_crds/.
+What a chart brings that others wait for, its custom resources' kinds, is known from kubernetes_crds/, and so are the
+values that it uses.
 """
 
 import re
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from uuid import uuid4
 
-from infra.rehearsal.kubernetes_crds import Definition, definitions
+from infra.rehearsal.kubernetes_crds import Definition, definitions, unused_values
 from infra.rehearsal.provider import UNKNOWN, Props, ProviderError
 
 TYPE: Final = "kubernetes:helm.sh/v3:Release"
@@ -56,6 +57,9 @@ def _problems(inputs: Props) -> Iterator[tuple[str, str]]:
         yield "version", f"pin it, as 1.2.3: {version!r} names no one version of the chart"
     if not NAME.fullmatch(inputs["name"]):
         yield "name", "set at most 53 lower-case letters, digits and hyphens"
+    if isinstance(inputs.get("values"), dict):
+        for path in unused_values(_chart(inputs), inputs["values"]):
+            yield f"values.{path}", f"the chart {_chart(inputs)} uses no such value, and Helm would not say so"
     for each in brought(inputs):
         if version != UNKNOWN and _minor(str(version)) != _minor(each.version):
             yield (
@@ -68,7 +72,7 @@ def _problems(inputs: Props) -> Iterator[tuple[str, str]]:
 
 def brought(release: Props) -> list[Definition]:
     """The kinds of custom resources that a release's chart brings into the cluster."""
-    chart = str(release.get("chart")).rpartition("/")[2]
+    chart = _chart(release)
     return [
         each
         for each in definitions().values()
@@ -85,9 +89,8 @@ def as_object(inputs: Props) -> Props:
 def outputs(stored: Props) -> Props:
     """What Pulumi tells of a release, from the object that is stored."""
     inputs = stored["spec"]
-    chart = str(inputs["chart"]).rpartition("/")[2]
     status = {
-        "chart": chart,
+        "chart": _chart(inputs),
         "name": inputs["name"],
         "namespace": inputs["namespace"],
         "revision": stored["metadata"]["generation"],
@@ -100,6 +103,10 @@ def outputs(stored: Props) -> Props:
 def _repository(inputs: Props) -> Any:
     options = inputs.get("repositoryOpts")
     return options.get("repo", "") if isinstance(options, dict) else ""
+
+
+def _chart(inputs: Props) -> str:
+    return str(inputs.get("chart")).rpartition("/")[2]
 
 
 def _minor(version: str) -> str:

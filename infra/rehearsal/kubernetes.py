@@ -177,7 +177,7 @@ class KubernetesProvider:
         return _outputs(self._store(manifest, metadata["uid"], metadata["generation"] + 1))
 
     def delete(self, type_: str, id_: str, inputs: Props, outputs: Props) -> None:
-        """As in `Provider`. With a namespace goes all that is in it.
+        """As in `Provider`. With a namespace goes all that is in it, with a kind all that is of it.
 
         Raises ProviderError for a chart whose custom resources are still there.
         """
@@ -185,6 +185,11 @@ class KubernetesProvider:
         if type_ == helm.TYPE:
             self._expect_none_left(manifest)
         self._path(manifest).unlink(missing_ok=True)
+        if manifest.get("kind") == "CustomResourceDefinition":
+            kinds = {(each.api_version, each.kind) for each in _declared(manifest)}
+            for each in self.objects():
+                if (each["apiVersion"], each["kind"]) in kinds:
+                    self._path(each).unlink(missing_ok=True)
         if manifest.get("kind") == "Namespace":
             shutil.rmtree(self.root / manifest["metadata"]["name"], ignore_errors=True)
 

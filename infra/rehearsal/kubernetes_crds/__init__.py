@@ -1,11 +1,12 @@
 """The kinds that charts bring into a cluster: their schemas, kept here with version and source, checked strictly.
 
-Each `<kind>.json` beside this file is one CustomResourceDefinition, reduced to its structure by `__main__.py`.
+Each `<kind>.json` beside this file is one CustomResourceDefinition, reduced to its structure by `__main__.py`;
+`charts.json` has the names of the values that charts use.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from jsonschema.validators import extend
 from infra.rehearsal.kubernetes_crds.rules import RULES
 
 FOLDER: Final = Path(__file__).parent
+CHARTS: Final = FOLDER / "charts.json"
 MAP_KEYS: Final = "x-kubernetes-list-map-keys"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
 OPEN: Final = "x-kubernetes-preserve-unknown-fields"
@@ -79,8 +81,41 @@ def definitions() -> Mapping[tuple[str, str], Definition]:
 
 @lru_cache
 def _kept() -> Mapping[tuple[str, str], Definition]:
-    found = [Definition(**json.loads(path.read_text("utf-8"))) for path in sorted(FOLDER.glob("*.json"))]
+    found = [
+        Definition(**json.loads(path.read_text("utf-8"))) for path in sorted(FOLDER.glob("*.json")) if path != CHARTS
+    ]
     return {(each.api_version, each.kind): each for each in found}
+
+
+def values_used(templates: Iterable[str]) -> list[str]:
+    """The paths of the values that a chart's templates read."""
+    return sorted({path for text in templates for path in re.findall(r"\.Values\.(\w+(?:\.\w+)*)", text)})
+
+
+def unused_values(chart: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """The paths of values that no template of the chart reads: Helm takes them, and nothing happens.
+
+    Nothing is said of a chart that is not kept.
+    """
+    kept = _charts().get(chart)
+    if kept:
+        yield from _unused(values, "", kept["values"])
+
+
+@lru_cache
+def _charts() -> Mapping[str, Any]:
+    return dict(json.loads(CHARTS.read_text("utf-8")))
+
+
+def _unused(values: Mapping[str, Any], above: str, used: Sequence[str]) -> Iterator[str]:
+    for name, value in values.items():
+        path = f"{above}{name}"
+        if path in used:
+            continue
+        if isinstance(value, Mapping) and any(each.startswith(f"{path}.") for each in used):
+            yield from _unused(value, f"{path}.", used)
+        else:
+            yield path
 
 
 def reduced(crd: Mapping[str, Any], *, version: str, source: str, charts: Mapping[str, How]) -> Iterator[Definition]:
