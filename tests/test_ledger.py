@@ -223,7 +223,7 @@ class TestAppend:
 
     def test_kinds_of_one_release_do_not_hide_each_other(self, user: User, bucket: str) -> None:
         for kind in ("retired", "live"):
-            append(user.s3, bucket, entry(kind, 1, 1, id="release"))  # type: ignore[arg-type]  # a loop's variable
+            append(user.s3, bucket, entry(kind, 1, 1, id="release"))
 
         assert [each.kind for each in entries(user.s3, bucket, "churn")] == ["live", "retired"]
 
@@ -412,10 +412,10 @@ def test_entries_stay_until_the_ledger_itself_may_go(emulator: Emulator, user: U
     assert kept["ObjectLockMode"] == "GOVERNANCE"
     assert kept["ObjectLockRetainUntilDate"] > datetime.now(UTC) + timedelta(days=360)
     for deletion in ({}, {"VersionId": versions[0]["VersionId"]}):
-        with pytest.raises(ClientError, match="AccessDenied|Forbidden"):
+        with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
             user.s3.delete_object(Bucket=bucket, Key=key, **deletion)
     user.s3.delete_bucket_policy(Bucket=bucket)  # even then the lock holds
-    with pytest.raises(ClientError, match="AccessDenied|Forbidden"):
+    with pytest.raises(ClientError, match=r"AccessDenied|Forbidden"):
         user.s3.delete_object(Bucket=bucket, Key=key, VersionId=versions[0]["VersionId"])
     assert entries(user.s3, bucket, "churn") == STORY[:1]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +12,10 @@ import pulumi_aws as aws
 import pytest
 from judging import resource
 from pretend_aws import CONFIG, KEY, TOPIC, PretendAws, up
+from pretend_cloud import settings
 from pydantic import ValidationError
 
+from components import Ledger, LedgerSpec
 from components.iam import document
 from components.model_registry import CardSpec, ModelRegistry, RegistrySpec, for_consumers, may_register, may_verify
 from functions import ledger
@@ -24,8 +26,8 @@ from functions.registry.complete import CannotComplete, complete
 from functions.registry.sign import CannotBeSigned
 from functions.registry.verify import Evidence, NotReleasable, same_person, verify
 from infra.check import check
-from infra.rehearsal.engine import Plan
-from infra.settings import Settings
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.engine import Engine, Plan
 from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, new, until
 
@@ -39,7 +41,7 @@ USE = {
     "risk_explanation": "Nobody is judged by it alone.",
     "caveats": "Trained on Massachusetts: do not use it elsewhere.",
 }
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
     "metrics": {"accuracy": 0.8432, "auc": 0.9017, "log_loss": 0.36, "rows_trained": 4000, "rows_held_out": 1000},
     "groups": [
         {"feature": "SEX", "value": "1", "label": "male", "rows": 480, "accuracy": 0.85, "selection_rate": 0.52},
@@ -547,7 +549,10 @@ class TestVerify:
         with pytest.raises(NotReleasable, match=r"accuracy is 0.9000, less than 0.95"):
             verify(
                 arn,
-                **{name: getattr(registry.user, name) for name in ("sagemaker", "s3", "kms", "ecr")},
+                sagemaker=registry.user.sagemaker,
+                s3=registry.user.s3,
+                kms=registry.user.kms,
+                ecr=registry.user.ecr,
                 key_arn=registry.key_arn,
                 gate={"accuracy": 0.95},
                 ledger_bucket=registry.ledger,
@@ -681,7 +686,7 @@ class TestRetention:
         sagemaker.update_model_package(ModelPackageArn=approved, ModelApprovalStatus="Approved")
         for kind in ("live", "retired"):
             entry = Entry(
-                kind=kind,  # type: ignore[arg-type]  # a loop's variable is a str
+                kind=kind,
                 endpoint=registry.group,
                 package_arn=was_live,
                 at=ledger.now(),
@@ -764,10 +769,9 @@ def violations(made: PretendAws) -> list[str]:
     resources = tuple(
         resource(each.typ, each.name, **{"tags": tags, **each.inputs}) for each in made.resources if each.custom
     )
-    settings = Settings(
-        "churn-local", "local", REGION, ACCOUNT, 150.0, tags, None, {**CONFIG, "slipway:usd_per_month": "150"}
-    )  # type: ignore[arg-type]  # no program is run
-    report = check([(settings, Plan("churn-local", resources, (), {}))])
+    config = {**CONFIG, "slipway:usd_per_month": "150"}
+    told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=150.0, config=config)
+    report = check([(told, Plan("churn-local", resources, (), {}))])
     return [
         f"{each.resource}: {each.sentence}" for each in report.violations if each.rule != "stack-watches-its-budget"
     ]
@@ -894,18 +898,14 @@ class TestComponent:
         assert not allowing(statements, "sagemaker:UpdateModelPackage")
         assert made.inputs(aws.sagemaker.ModelPackageGroupPolicy) == {}
 
-    def test_other_accounts_need_the_bucket_the_key_and_the_image_too(self) -> None:
-        for part, action in (("bucket", "s3:GetObject"), ("key", "kms:Decrypt"), ("repository", "ecr:BatchGetImage")):
-            statements = up_statements(
-                lambda part=part: for_consumers(["210987654321"], bucket_arn=LAKE, prefix="churn")[part]
-            )
-            assert allowing(statements, action)
-            assert all(each["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]} for each in statements)
+    @pytest.mark.parametrize(
+        ("part", "action"), [("bucket", "s3:GetObject"), ("key", "kms:Decrypt"), ("repository", "ecr:BatchGetImage")]
+    )
+    def test_other_accounts_need_the_bucket_the_key_and_the_image_too(self, part: str, action: str) -> None:
+        statements = up_statements(lambda: for_consumers(["210987654321"], bucket_arn=LAKE, prefix="churn")[part])
 
-    def test_its_versions_outlive_the_stack(self) -> None:
-        kept = declared(protect=False)
-
-        assert [each.name for each in kept.resources if each.typ == aws.sagemaker.ModelPackageGroup.pulumi_type]
+        assert allowing(statements, action)
+        assert all(each["Principal"] == {"AWS": ["arn:aws:iam::210987654321:root"]} for each in statements)
 
     @pytest.mark.parametrize(
         ("wrong", "words"),
@@ -947,12 +947,11 @@ class TestComponent:
             )
 
         made = up(program)
-        own = {name for name in made.inputs(aws.cloudwatch.MetricAlarm) if name.startswith("churn-registry-")}
-        assert {guide.alarm for guide in guides} == own
+        assert {guide.alarm for guide in guides} == made.inputs(aws.cloudwatch.MetricAlarm).keys()
         assert all(guide.look and guide.act for guide in guides)
 
 
-def up_statements(make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def up_statements(make: Callable[[], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The statements as a document has them, their Outputs known."""
     found: list[dict[str, Any]] = []
 
@@ -961,3 +960,138 @@ def up_statements(make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, An
 
     up(program)
     return found
+
+
+class TestWhole:
+    """The component as it runs: in the emulator, from registration to release, asked as people would."""
+
+    GROUP = "chain-local"
+
+    @pytest.fixture(scope="class")
+    def stack(self, user: User, tmp_path_factory: pytest.TempPathFactory) -> Any:
+        topic, key = user.topic()[0], user.kms.create_key()["KeyMetadata"]["Arn"]
+        user.s3.create_bucket(Bucket="chain-lake")
+        user.iam.create_role(RoleName="reviewers", AssumeRolePolicyDocument="{}")
+        machine = user.stepfunctions.create_state_machine(
+            name=f"{self.GROUP}-release",
+            definition=json.dumps({"StartAt": "It", "States": {"It": {"Type": "Pass", "End": True}}}),
+            roleArn=user.role,
+        )["stateMachineArn"]
+
+        def build() -> dict[str, Any]:
+            kept = Ledger("chain", LedgerSpec(protect=False), kms_key_arn=key)
+            made = ModelRegistry(
+                self.GROUP,
+                RegistrySpec.model_validate({**SPEC, "protect": False, "keep_days": 30}),
+                bucket_arn="arn:aws:s3:::chain-lake",
+                prefix="employment",
+                image_repository_arn=REPOSITORY,
+                ledger_bucket=kept.bucket,
+                ledger_bucket_arn=kept.arn,
+                release_state_machine_arn=machine,
+                kms_key_arn=key,
+                alerts_topic_arn=topic,
+            )
+            return {
+                "ledger": kept.bucket,
+                "key": made.signing_key_arn,
+                "approver": made.approver_role_arn,
+                "complete": made.complete_function_name,
+                "retention": made.retention_function_name,
+            }
+
+        def cloud(_: Any) -> AwsProvider:
+            return AwsProvider(REGION, ACCOUNT, dict.fromkeys(TAGS, "x"), user.emulator.endpoint)
+
+        engine, told = Engine(tmp_path_factory.mktemp("chain"), {"aws": cloud}), settings(build, self.GROUP)
+        told = replace(told, region=REGION, config=CONFIG)
+        outputs = engine.up(told).outputs
+        registry = Registry(user, self.GROUP, "chain-lake", outputs["ledger"], outputs["key"], outputs["approver"])
+        return registry, {**outputs, "machine": machine}, lambda: engine.down(told)
+
+    @pytest.fixture
+    def version(self, stack: Any, user: User) -> str:
+        registry, outputs, _ = stack
+        arn: str = registry.register()
+        answer, error = user.invoke(
+            outputs["complete"], {"model_package_arn": arn, "release_notes": "First.", "author": registry.arn_of("ann")}
+        )
+        assert error is None, answer
+        assert answer["signature"].endswith("/signature.json")
+        return arn
+
+    def approve(self, stack: Any, version: str, who: str) -> Entry:
+        """Someone takes the approver's role and approves; the entry that the ledger has of it."""
+        registry, _, _ = stack
+        registry.as_(who).update_model_package(
+            ModelPackageArn=version, ModelApprovalStatus="Approved", ApprovalDescription="read the card"
+        )
+
+        def entry() -> Entry | None:
+            found = [
+                each for each in registry.entries() if (each.package_arn, each.by) == (version, registry.arn_of(who))
+            ]
+            return found[0] if found else None
+
+        recorded: Entry = until(entry, "the approval is in the ledger")
+        return recorded
+
+    def executions(self, stack: Any, user: User, version: str) -> list[dict[str, Any]]:
+        _, outputs, _ = stack
+        found = user.stepfunctions.list_executions(stateMachineArn=outputs["machine"])["executions"]
+        told = [
+            json.loads(user.stepfunctions.describe_execution(executionArn=each["executionArn"])["input"])
+            for each in found
+        ]
+        return [each for each in told if each["model_package_arn"] == version]
+
+    def test_another_person_approves_and_the_release_starts_once(self, stack: Any, user: User, version: str) -> None:
+        registry, _, _ = stack
+        entry = self.approve(stack, version, "ben")
+
+        assert (
+            entry.evidence["user_identity"]["sessionContext"]["sessionIssuer"]["userName"] == f"{self.GROUP}-approver"
+        )
+        until(lambda: self.executions(stack, user, version), "the release starts")
+        rule = {"detail": approval_of(version, registry.arn_of("ben")) | {"eventID": entry.id}}
+        answer, error = user.invoke(f"{self.GROUP}-registry-approvals", rule)  # the event comes again
+        assert error is None and answer["approved"] == version
+        assert self.executions(stack, user, version) == [
+            {"model_package_arn": version, "reason": "approved", "by": registry.arn_of("ben")}
+        ]
+        assert registry.verify(version).approved_by == registry.arn_of("ben")
+        assert registry.described(version)["ModelCard"]["ModelCardStatus"] == "Approved"
+
+    def test_the_author_cannot_approve(self, stack: Any, version: str) -> None:
+        registry, _, _ = stack
+        entry = self.approve(stack, version, "ann")
+
+        assert entry.evidence["by_its_author"] is True
+        with pytest.raises(NotReleasable, match="someone else has to approve"):
+            registry.verify(version)
+
+    def test_tidying_tells_before_it_deletes(self, stack: Any, user: User, version: str) -> None:
+        _, outputs, _ = stack
+        answer, error = user.invoke(outputs["retention"], {"dry_run": True})
+
+        assert error is None
+        assert answer["dry_run"] is True and answer["removed"] == []
+        assert answer["kept"][version] == "it is younger than 30 days"
+
+    def test_a_version_that_lacks_something_is_told_of(self, stack: Any, user: User) -> None:
+        registry, outputs, _ = stack
+        answer, error = user.invoke(outputs["complete"], {"model_package_arn": registry.register()})
+
+        assert error == "Unhandled"
+        assert "release notes: say what this version changes" in answer["errorMessage"]
+
+    def test_taken_down_it_leaves_its_versions_and_nothing_else(self, stack: Any, user: User, version: str) -> None:
+        registry, outputs, down = stack
+        assert registry.entries()
+        down()
+
+        assert registry.described(version)["ModelPackageGroupName"] == self.GROUP
+        assert outputs["ledger"] not in [each["Name"] for each in user.s3.list_buckets()["Buckets"]]
+        assert user.kms.describe_key(KeyId=outputs["key"])["KeyMetadata"]["KeyState"] == "PendingDeletion"
+        left = [each["FunctionName"] for each in user.lambda_.list_functions()["Functions"]]
+        assert not [name for name in left if name.startswith(self.GROUP)]
