@@ -9,6 +9,7 @@ from components.dead_letters import DeadLetters
 from components.drift_monitor import DriftMonitor, DriftSpec
 from components.endpoint import Endpoint
 from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
+from components.experiments import Experiments, ExperimentsSpec
 from components.feature_store import FeatureStore, FeatureStoreSpec
 from components.gpu import GpuPool, GpuSharing
 from components.gpu_device_plugin import GpuDevicePlugin
@@ -24,6 +25,7 @@ from components.queues import Queues, QueuesSpec, check_quotas
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
 from components.team import Share, Team, TeamNamespace, TeamSpec
+from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
 
 __all__ = [
     "Alerts",
@@ -35,6 +37,7 @@ __all__ = [
     "CardSpec",
     "Cluster",
     "ClusterSpec",
+    "Code",
     "Dashboard",
     "DataLake",
     "DataLakeSpec",
@@ -43,8 +46,11 @@ __all__ = [
     "DriftSpec",
     "Endpoint",
     "EndpointSpec",
+    "Experiments",
+    "ExperimentsSpec",
     "FeatureStore",
     "FeatureStoreSpec",
+    "GateSpec",
     "GpuDevicePlugin",
     "GpuNodeGroup",
     "GpuPool",
@@ -59,6 +65,7 @@ __all__ = [
     "NetworkSpec",
     "NodePool",
     "Nodes",
+    "PipelineSpec",
     "PredictionApi",
     "PredictionApiSpec",
     "Queues",
@@ -75,5 +82,6 @@ __all__ = [
     "Team",
     "TeamNamespace",
     "TeamSpec",
+    "TrainingPipeline",
     "check_quotas",
 ]

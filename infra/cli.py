@@ -35,6 +35,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.rehearsal.product import ProductError
     from infra.rehearsal.provider import ProviderError
     from infra.rehearsal.session import PolicyViolation
+    from infra.releases import NoRelease
     from infra.settings import SettingsError
 
     try:
@@ -47,7 +48,7 @@ def explained(as_json: bool) -> Iterator[None]:
         _fail(error, as_json, INTERRUPTED)
     except (SettingsError, CloudError, NotDeployed, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
-    except (EmulatorError, DeploymentError, ProviderError, ProductError, StateError) as error:
+    except (EmulatorError, DeploymentError, NoRelease, ProviderError, ProductError, StateError) as error:
         _fail(error, as_json, FAILED)
     except KeyboardInterrupt:
         _fail("interrupted. What was done is recorded; `up` carries on from there", as_json, INTERRUPTED)
@@ -262,6 +263,49 @@ def history(
         else:
             for line in found.lines():
                 show.out.print(line, markup=False)
+
+
+@app.command()
+def release(
+    endpoint: Annotated[str, typer.Argument(help="An endpoint, which is called as its stack: employment-prod.")],
+    version: Annotated[str, typer.Argument(help="The version of the registry: its number, or its ARN.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")] = "",
+    force: Annotated[bool, typer.Option(help="Also while alarms ring, which then take nothing back.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for another release of this endpoint, rather than give up.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Make a version live: verified, shifted step by step, watched, and taken back by itself where it does worse."""
+    with explained(as_json):
+        from infra import releases
+        from infra.reach import reach
+
+        client = reach(endpoint).client
+        result = releases.release(client, endpoint, version, reason=reason, force=force, wait=wait, say=show.say)
+        _finish_release(result, as_json)
+
+
+@app.command()
+def rollback(
+    endpoint: Annotated[str, typer.Argument(help="An endpoint, which is called as its stack: employment-prod.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Go back to the version that was live before, at once."""
+    with explained(as_json):
+        from infra import releases
+        from infra.reach import reach
+
+        _finish_release(releases.rollback(reach(endpoint).client, endpoint, reason=reason, say=show.say), as_json)
+
+
+def _finish_release(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        for line in result.lines():
+            show.out.print(line, markup=False)
+    if not result.ok:
+        raise typer.Exit(FAILED)
 
 
 def _rehearsal() -> Any:

@@ -25,6 +25,8 @@ class Platform:
     ledger_bucket: pulumi.Input[str]
     """Where it is written, for good, which model was live when."""
     ledger_bucket_arn: pulumi.Input[str]
+    mlflow_arn: pulumi.Input[str]
+    """Where training runs are recorded."""
     alerts_topic_arn: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
 

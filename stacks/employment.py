@@ -1,13 +1,13 @@
 """The employment model: whether a person has work, from what the census asks about them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pulumi
 from pydantic import PositiveInt, StringConstraints, field_validator
 
 from components import (
+    AsyncSpec,
     Budget,
     BudgetSpec,
     Dashboard,
@@ -17,20 +17,31 @@ from components import (
     EndpointSpec,
     FeatureStore,
     FeatureStoreSpec,
+    GateSpec,
     ModelRegistry,
     ModelRole,
+    PipelineSpec,
+    PredictionApi,
+    PredictionApiSpec,
     RegistrySpec,
+    Release,
+    ReleaseSpec,
     Runbook,
+    ServerlessSpec,
+    TrainingPipeline,
 )
 from components.feature_store import last_output
-from components.iam import local_arn
+from components.iam import default_tags
 from components.model_registry import model_package_arn
+from components.release import machine_arn
 from functions.employment.features import PREVIOUS, SCHEMA
+from functions.employment.gate import GATE
 from infra.contract import Platform
+from infra.pipelines import pack
 from infra.stack import Stack
 
-PRODUCT = "employment"
-"""The product's prefix in the data lake."""
+CODE = "employment"
+"""The folder of `functions/` with what trains and serves."""
 
 CARD = {
     "owner": "employment-team",
@@ -44,28 +55,28 @@ CARD = {
 """What the model card of every version says."""
 
 RepositoryArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:ecr:[a-z0-9-]+:\d{12}:repository/[a-z0-9._/-]+$")]
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What there is once a version is served."""
-
-    parts: Sequence[Any]
-    """Components with guides for the runbook, and charts for the dashboard."""
-    outputs: Mapping[str, pulumi.Input[Any]]
+ImageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 
 
 class Employment(Stack):
-    """Its features, registry, endpoint and monitor; named after the stack where others must know the name."""
+    """Its features, registry, training, endpoint, releases and monitor; named after the stack where others must know
+    the name."""
 
     platform: str
     """The platform stack it runs on, such as `platform-prod`."""
     image_repository: RepositoryArn
     """Where the image is that trains and serves the model; its role may pull from nowhere else."""
+    image_tag: ImageTag = "1.2-1-cpu-py3"
+    """SageMaker's newest scikit-learn image."""
     model_version: PositiveInt | None = None
-    """The registry version the endpoint serves; without one there is no endpoint yet."""
+    """The registry version that the endpoint is made with; without one there is no endpoint yet. Later versions are
+    released, and change nothing here."""
     endpoint: EndpointSpec
     registry: RegistrySpec
+    api: PredictionApiSpec | None = None
+    """Predictions for applications, over HTTPS; without it, only AWS identities of this account ask the endpoint."""
+    pipeline: PipelineSpec = PipelineSpec(gate=GateSpec(at_least=GATE))
+    release: ReleaseSpec = ReleaseSpec(gate=GATE)
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
     budget: BudgetSpec = BudgetSpec()
@@ -77,17 +88,43 @@ class Employment(Stack):
         said = {"description": "Whether a person has work, from census answers", "card": CARD}
         return {**said, **registry} if isinstance(registry, dict) else registry
 
+    @field_validator("pipeline", mode="before")
+    @classmethod
+    def _with_gate(cls, pipeline: Any) -> Any:
+        named = isinstance(pipeline, dict) and "definition" not in pipeline
+        return {"gate": {"at_least": GATE}, **pipeline} if named else pipeline
+
+    @field_validator("release", mode="before")
+    @classmethod
+    def _with_the_same_gate(cls, release: Any) -> Any:
+        return {"gate": GATE, **release} if isinstance(release, dict) else release
+
     @property
     def needs(self) -> Sequence[str]:
         return (self.platform,)
 
+    @property
+    def image(self) -> str:
+        """The image's URI."""
+        _, _, _, region, account, repository = self.image_repository.split(":", 5)
+        name = repository.removeprefix("repository/")
+        return f"{account}.dkr.ecr.{region}.amazonaws.com/{name}:{self.image_tag}"
+
     def build(self) -> dict[str, pulumi.Input[Any]]:
         name = pulumi.get_stack()
+        # Of several stacks of this model in one environment, each has a folder of the lake to itself.
+        product = name.removesuffix(f"-{default_tags()['environment']}")
         platform = Platform.of(self.platform)
+        shared = {"kms_key_arn": platform.kms_key_arn, "alerts_topic_arn": platform.alerts_topic_arn}
+        lake = {"bucket": platform.data_bucket, "bucket_arn": platform.data_bucket_arn, "prefix": product}
+        network = {
+            "subnet_ids": platform.private_subnet_ids,
+            "security_group_id": platform.workload_security_group_id,
+        }
         role = ModelRole(
             name,
             bucket_arn=platform.data_bucket_arn,
-            prefix=PRODUCT,
+            prefix=product,
             image_repository_arn=self.image_repository,
             vpc_id=platform.vpc_id,
             kms_key_arn=platform.kms_key_arn,
@@ -98,23 +135,32 @@ class Employment(Stack):
             schema=SCHEMA,
             previous_schema=PREVIOUS,
             deployed_schema=last_output("feature_schema"),
-            bucket=platform.data_bucket,
-            bucket_arn=platform.data_bucket_arn,
-            prefix=PRODUCT,
-            kms_key_arn=platform.kms_key_arn,
-            alerts_topic_arn=platform.alerts_topic_arn,
+            **lake,
+            **shared,
         )
         registry = ModelRegistry(
             name,
             self.registry,
             bucket_arn=platform.data_bucket_arn,
-            prefix=PRODUCT,
+            prefix=product,
             image_repository_arn=self.image_repository,
             ledger_bucket=platform.ledger_bucket,
             ledger_bucket_arn=platform.ledger_bucket_arn,
-            release_state_machine_arn=local_arn("states", f"stateMachine:{name}-release"),
-            kms_key_arn=platform.kms_key_arn,
-            alerts_topic_arn=platform.alerts_topic_arn,
+            release_state_machine_arn=machine_arn(name) if self.model_version else None,
+            **shared,
+        )
+        training = TrainingPipeline(
+            name,
+            self.pipeline,
+            code=pack(CODE),
+            image=self.image,
+            job_role_arn=role.arn,
+            records_uri=features.offline_uri,
+            complete_function_arn=registry.complete_function_arn,
+            mlflow_arn=platform.mlflow_arn,
+            **lake,
+            **network,
+            **shared,
         )
         Budget(
             name,
@@ -122,16 +168,66 @@ class Employment(Stack):
             usd_per_month=pulumi.Config().require_float("usd_per_month"),
             alerts_topic_arn=platform.alerts_topic_arn,
         )
-        serving = self._serve(name, self.model_version, platform, role) if self.model_version else None
-        watched = [features, registry, *(serving.parts if serving else ())]
-        guides = [guide for part in watched for guide in part.guides]
+        parts: list[Any] = [features, registry, training]
+        served: Mapping[str, pulumi.Input[Any]] = {}
+        if self.model_version:
+            endpoint = Endpoint(
+                name,
+                self.endpoint,
+                model_package_arn=model_package_arn(name, self.model_version),
+                role_arn=role.arn,
+                captures_uri=_uri(platform, product, "captures"),
+                answers_uri=_uri(platform, product, "answers"),
+                **network,
+                **shared,
+            )
+            release = Release(
+                name,
+                self.release,
+                endpoint_name=endpoint.endpoint_name,
+                template=endpoint.template,
+                first_names=endpoint.first_names,
+                signing_key_arn=registry.signing_key_arn,
+                role_arn=role.arn,
+                image_repository_arn=self.image_repository,
+                ledger_bucket=platform.ledger_bucket,
+                ledger_bucket_arn=platform.ledger_bucket_arn,
+                **lake,
+                **shared,
+            )
+            parts += [endpoint, release]
+            served = {
+                "endpoint_name": endpoint.endpoint_name,
+                "release_state_machine_arn": release.state_machine_arn,
+                "first_version": self.model_version,
+            }
+            # Neither of these captures what it is asked, so there is nothing to watch.
+            if not isinstance(self.endpoint, ServerlessSpec | AsyncSpec):
+                monitor = DriftMonitor(
+                    name,
+                    self.drift,
+                    endpoint_name=endpoint.endpoint_name,
+                    model_package_arn=model_package_arn(name, self.model_version),
+                    **lake,
+                    **shared,
+                )
+                parts.append(monitor)
+                served |= {
+                    "schedule_name": monitor.schedule_name,
+                    "drift_function_name": monitor.function_name,
+                    "drift_alarm_name": monitor.alarm_name,
+                }
+            if self.api:
+                api = PredictionApi(name, self.api, schema=SCHEMA, endpoint_name=endpoint.endpoint_name, **shared)
+                parts.append(api)
+                served |= {"api_url": api.url, "api_token_url": api.token_url, "api_clients": api.clients}
+        guides = [guide for part in parts for guide in part.guides]
         runbook = Runbook(name, guides=guides)
         Dashboard(
             name,
-            charts=[chart for part in watched for chart in getattr(part, "charts", ())],
+            charts=[chart for part in parts for chart in getattr(part, "charts", ())],
             alarms=[guide.alarm for guide in guides],
         )
-        data = pulumi.Output.concat("s3://", platform.data_bucket, "/", PRODUCT)
         return {
             "feature_group_name": features.feature_group_name,
             "feature_schema": features.feature_schema,
@@ -143,48 +239,16 @@ class Employment(Stack):
             "model_package_group_name": registry.model_package_group_name,
             "signing_key_arn": registry.signing_key_arn,
             "approver_role_arn": registry.approver_role_arn,
-            "complete_function_name": registry.complete_function_name,
+            "pipeline_name": training.pipeline_name,
             "model_role_arn": role.arn,
             "runbook_url": runbook.url,
-            "training_uri": pulumi.Output.concat(data, "/training"),
-            "models_uri": pulumi.Output.concat(data, "/models"),
-            "captures_uri": pulumi.Output.concat(data, "/captures"),
-            "reports_uri": pulumi.Output.concat(data, "/monitors"),
-            **(serving.outputs if serving else {}),
+            "labels_uri": _uri(platform, product, "labels"),
+            "models_uri": _uri(platform, product, "models"),
+            "captures_uri": _uri(platform, product, "captures"),
+            "reports_uri": _uri(platform, product, "monitors"),
+            **served,
         }
 
-    def _serve(self, name: str, version: int, platform: Platform, role: ModelRole) -> "Serving":
-        """The endpoint of one model version, and what watches it."""
-        package = model_package_arn(name, version)
-        endpoint = Endpoint(
-            name,
-            self.endpoint,
-            model_package_arn=package,
-            role_arn=role.arn,
-            captures_uri=pulumi.Output.concat("s3://", platform.data_bucket, "/", PRODUCT, "/captures"),
-            subnet_ids=platform.private_subnet_ids,
-            security_group_id=platform.workload_security_group_id,
-            kms_key_arn=platform.kms_key_arn,
-            alerts_topic_arn=platform.alerts_topic_arn,
-        )
-        monitor = DriftMonitor(
-            name,
-            self.drift,
-            endpoint_name=endpoint.endpoint_name,
-            model_package_arn=package,
-            bucket=platform.data_bucket,
-            bucket_arn=platform.data_bucket_arn,
-            prefix=PRODUCT,
-            kms_key_arn=platform.kms_key_arn,
-            alerts_topic_arn=platform.alerts_topic_arn,
-        )
-        return Serving(
-            [endpoint, monitor],
-            {
-                "endpoint_name": endpoint.endpoint_name,
-                "model_package_arn": package,
-                "schedule_name": monitor.schedule_name,
-                "drift_function_name": monitor.function_name,
-                "drift_alarm_name": monitor.alarm_name,
-            },
-        )
+
+def _uri(platform: Platform, product: str, folder: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat("s3://", platform.data_bucket, f"/{product}/{folder}")

@@ -9,12 +9,15 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from components import (
     Alerts,
     AlertsSpec,
+    ApiGatewayAccount,
     Budget,
     BudgetSpec,
     Cluster,
     ClusterSpec,
     DataLake,
     DataLakeSpec,
+    Experiments,
+    ExperimentsSpec,
     GpuDevicePlugin,
     GpuNodeGroup,
     GpuPool,
@@ -47,6 +50,7 @@ class PlatformStack(Stack):
     key: KeySpec = KeySpec()
     data_lake: DataLakeSpec = DataLakeSpec()
     ledger: LedgerSpec = LedgerSpec()
+    experiments: ExperimentsSpec = ExperimentsSpec()
     budget: BudgetSpec = BudgetSpec()
 
     @field_validator("teams")
@@ -74,6 +78,15 @@ class PlatformStack(Stack):
         network = Network(name, self.network, kms_key_arn=key.arn)
         lake = DataLake(name, self.data_lake, kms_key_arn=key.arn)
         ledger = Ledger(name, self.ledger, kms_key_arn=key.arn)
+        experiments = Experiments(
+            name,
+            self.experiments,
+            bucket=lake.bucket,
+            bucket_arn=lake.arn,
+            prefix="platform/experiments",
+            kms_key_arn=key.arn,
+        )
+        ApiGatewayAccount(name)
         alerts = Alerts(name, self.alerts, kms_key_arn=key.arn)
         Budget(
             name,
@@ -115,6 +128,7 @@ class PlatformStack(Stack):
                     data_bucket_arn=lake.arn,
                     ledger_bucket=ledger.bucket,
                     ledger_bucket_arn=ledger.arn,
+                    mlflow_arn=experiments.arn,
                     alerts_topic_arn=alerts.topic_arn,
                     cluster_name=cluster.name,
                 )

@@ -1,24 +1,17 @@
-"""What makes the rehearsed product live: a model trained on real data, registered, gated, served, asked, and watched.
+"""What makes the rehearsed product live: features ingested, a model trained, approved, served, asked, and watched.
 
-Between the two deployments of a product (stacks/employment.py: without a model, then with one) this does what a team's
-pipeline and its users do on AWS. Each step is done only where it has not been done yet.
+Between the two deployments of a product (stacks/employment.py: without a model, then with one) this does what on AWS
+its producers, its team, a reviewer and its users do. Each step is done only where it has not been done yet.
 
 The data are answers to the US census (American Community Survey, Massachusetts) that ship inside the nannyml package:
 people of 2015 with the answer to train on, people of 2016 to 2018 to serve.
 """
 
 import csv
-import gzip
-import hashlib
 import importlib.metadata
 import io
 import itertools
 import json
-import os
-import subprocess
-import sys
-import tarfile
-import tempfile
 import threading
 import time
 import urllib.error
@@ -37,29 +30,26 @@ from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions import ledger
 from functions.drift.handler import REPORT
 from functions.employment.features import LABEL, SCHEMA
-from functions.employment.gate import GATE, shortfalls
-from infra.settings import ROOT
+from functions.live import live_package
+from infra import pipelines, releases
 
 DATA: Final = "nannyml/datasets/data/employment_MA_{part}.pq"
-CODE_OF_MODEL: Final = (
-    "functions/__init__.py",
-    "functions/features.py",
-    "functions/employment/__init__.py",
-    "functions/employment/features.py",
-)
-"""What inference.py imports, and so travels inside the model's archive."""
-CODE_OF_TRAINING: Final = ("functions/*.py", "functions/employment/*.py", "functions/drift/core.py")
-"""What decides, with the data, which model comes out of training."""
+DATASET: Final = "acs-2015"
+TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+ASKED: Final = "2015-07-01T00:00:00Z"
+KNOWN: Final = "2015-12-31T00:00:00Z"
+"""When people of 2015 were asked, and when it was known who of them had work."""
 BATCH: Final = 10_000
 REQUESTS: Final = 40
 ROWS_A_REQUEST: Final = 50
 RECORDS: Final = 100
 THREADS: Final = 4
 WAIT_SECONDS: Final = 60.0
-TRAINER: Final = "rehearsal"
-REVIEWER: Final = "rehearsal-gate"
+INGEST_SECONDS: Final = 300.0
+REVIEWER: Final = "reviewer"
 
 Say = Callable[[str], None]
 Outputs = Mapping[str, Any]
@@ -76,6 +66,8 @@ class Clients:
 
     endpoint: str
     region: str
+    keys: tuple[str, str, str | None] = ("slipway", "rehearsal", None)
+    """Access key, secret key and session token."""
     _made: dict[str, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -87,8 +79,9 @@ class Clients:
                     service,  # type: ignore[call-overload]  # chosen at run time
                     region_name=self.region,
                     endpoint_url=self.endpoint,
-                    aws_access_key_id="slipway",
-                    aws_secret_access_key="rehearsal",
+                    aws_access_key_id=self.keys[0],
+                    aws_secret_access_key=self.keys[1],
+                    aws_session_token=self.keys[2],
                     config=Config(
                         retries={"total_max_attempts": 1},
                         max_pool_connections=THREADS * 2,
@@ -96,6 +89,12 @@ class Clients:
                     ),
                 )
             return self._made[service]
+
+    def assume(self, role_arn: str, session: str) -> "Clients":
+        """Clients that call as someone in a role."""
+        given = self("sts").assume_role(RoleArn=role_arn, RoleSessionName=session)["Credentials"]
+        keys = given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
+        return Clients(self.endpoint, self.region, keys)
 
     def ask(self, path: str, request: Mapping[str, Any]) -> None:
         """Ask something of the emulator itself. Raises ProductError where it refuses."""
@@ -151,198 +150,177 @@ def _version(arn: str) -> int:
     return int(arn.rpartition("/")[2])
 
 
-def train_and_approve(clients: Clients, outputs: Outputs, image: str, say: Say) -> int:
-    """Train a model, register it with what it was measured at, and approve it where it passes the gate.
+def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
+    """Bring people to the feature store as a producer does: a file put into the lake, which the ingestion takes in.
 
-    What the same code made of the same data before is not trained again. Returns its version. Raises ProductError; a
-    version that does not pass stays registered, waiting for a person.
+    Those of 2015 are there to train on, with the time at which they were asked; some of 2016 are there to serve, as
+    asked just now. Raises ProductError where a file is not taken in within INGEST_SECONDS.
+    """
+    with _explained("ingestion"):
+        files = {
+            "people-2015.csv": _people("reference", ASKED, None),
+            "people-2016.csv": _people("analysis", datetime.now(UTC).strftime(TIME), RECORDS),
+        }
+        labels = _labels()
+        bucket, folder = _location(f"{outputs['labels_uri']}/")
+        clients("s3").put_object(Bucket=bucket, Key=f"{folder}acs-2015.csv", Body=labels)
+        began = time.monotonic()
+        for name, body in files.items():
+            bucket, key = _location(f"{outputs['incoming_uri']}/{name}")
+            clients("s3").put_object(Bucket=bucket, Key=key, Body=body)
+        for name in files:
+            receipt = _receipt(clients, outputs, name)
+            [tally] = receipt["groups"].values()
+            accepted, refused = tally["accepted"], tally["quarantined"]
+            say(f"feature store: {accepted:,} rows of {name} accepted, {refused:,} in quarantine")
+        say(f"ingestion took {time.monotonic() - began:.1f} s")
+
+
+def _people(part: str, at: str, rows: int | None) -> bytes:
+    """A file of people as a producer of features writes it."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, [SCHEMA.record_id, SCHEMA.event_time, *SCHEMA.names], lineterminator="\n")
+    writer.writeheader()
+    for person in census(part, rows):
+        values = {name: person[name] for name in SCHEMA.names}
+        writer.writerow({SCHEMA.record_id: person["id"], SCHEMA.event_time: at, **values})
+    return written.getvalue().encode()
+
+
+def _labels() -> bytes:
+    """Who of 2015 had work, as was known at the end of that year."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, [SCHEMA.record_id, SCHEMA.event_time, LABEL], lineterminator="\n")
+    writer.writeheader()
+    for person in census("reference"):
+        writer.writerow({SCHEMA.record_id: person["id"], SCHEMA.event_time: KNOWN, LABEL: person[LABEL]})
+    return written.getvalue().encode()
+
+
+def _receipt(clients: Clients, outputs: Outputs, name: str) -> dict[str, Any]:
+    """What the ingestion has written about a file, once it has taken it in."""
+    bucket, folder = _location(f"{outputs['incoming_uri'].removesuffix('/incoming')}/ingested/{name}/")
+    function, began = outputs["ingest_function_name"], datetime.now(UTC)
+    deadline = time.monotonic() + INGEST_SECONDS
+    s3 = clients("s3")
+    while time.monotonic() < deadline:
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=folder).get("Contents", [])
+        if found:
+            newest = max(found, key=lambda each: each["LastModified"])
+            receipt: dict[str, Any] = json.load(s3.get_object(Bucket=bucket, Key=newest["Key"])["Body"])
+            return receipt
+        time.sleep(0.2)
+    log = "\n".join(_log(clients, function, began)[-15:])
+    raise ProductError(
+        f"the ingestion has not taken in {name} within {INGEST_SECONDS:g} s. Its log:\n{log or '(empty)'}"
+    )
+
+
+def train(clients: Clients, outputs: Outputs, say: Say) -> int:
+    """Run the training pipeline to its end. Returns the version that it registered.
+
+    What the same pipeline made of the same data before is not made again. Raises ProductError where it fails.
     """
     with _explained("training"):
-        uri = _training_data(clients, outputs, say)
-        run = _run(uri, image)
-        arn = _registered(clients, outputs["model_package_group_name"], run)
-        if arn is None:
-            with tempfile.TemporaryDirectory(prefix="slipway-training-") as folder:
-                made = _train(clients, uri, Path(folder), say)
-            arn = _register(clients, outputs, image, uri, run, made, say)
-        _gate(clients, arn, say)
-    return _version(arn)
+        started = pipelines.start(clients, outputs["pipeline_name"], {"Dataset": DATASET})
+        say(f"pipeline {outputs['pipeline_name']}: training on the people of 2015, here and not in its containers")
+        done: set[str] = set()
+        sagemaker = clients("sagemaker")
+        while True:
+            steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=started.arn)["PipelineExecutionSteps"]
+            for step in sorted(steps, key=lambda each: each["StartTime"]):
+                if step["StepStatus"] not in ("Starting", "Executing") and step["StepName"] not in done:
+                    done.add(step["StepName"])
+                    seconds = (step["EndTime"] - step["StartTime"]).total_seconds()
+                    say(f"  {step['StepName']}: {step['StepStatus'].lower()} ({seconds:.1f} s)")
+            execution = sagemaker.describe_pipeline_execution(PipelineExecutionArn=started.arn)
+            if execution["PipelineExecutionStatus"] not in ("Executing", "Stopping"):
+                break
+            time.sleep(0.2)
+        if execution["PipelineExecutionStatus"] != "Succeeded":
+            raise ProductError(f"the training pipeline failed: {execution.get('FailureReason', 'no reason given')}")
+        registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
+        if not registered:
+            raise ProductError("the training pipeline registered nothing: the model did not pass its gate")
+    version = _version(registered[0])
+    say(f"registered and signed as version {version} of {outputs['model_package_group_name']}")
+    return version
 
 
-def _run(data: str, image: str) -> str:
-    """What a training run is called: after the data (a URI that names their content), the code and the libraries."""
-    digest = hashlib.sha256(f"{data} {image} {importlib.metadata.version('scikit-learn')}".encode())
-    for path in sorted(path for pattern in CODE_OF_TRAINING for path in ROOT.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+def approve(clients: Clients, outputs: Outputs, version: int, say: Say) -> None:
+    """Approve a version as a second person does, and wait until the ledger has it. Raises ProductError."""
+    with _explained("approval"):
+        sagemaker = clients("sagemaker")
+        arn = _arn(clients, outputs["model_package_group_name"], version)
+        package = sagemaker.describe_model_package(ModelPackageName=arn)
+        status = package["ModelApprovalStatus"]
+        if status == "Rejected":
+            raise ProductError(
+                f"version {version} was rejected ({package.get('ApprovalDescription', 'no reason given')})"
+            )
+        if status != "Approved":
+            reviewer = clients.assume(outputs["approver_role_arn"], REVIEWER)
+            reviewer("sagemaker").update_model_package(
+                ModelPackageArn=arn,
+                ModelApprovalStatus="Approved",
+                ApprovalDescription="The rehearsal's reviewer: it passed its gate, and its card is complete",
+            )
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not _is_approved(clients, outputs, arn):
+            if time.monotonic() > deadline:
+                raise ProductError(
+                    f"the approval of version {version} has not reached the ledger in {WAIT_SECONDS:g} s"
+                )
+            time.sleep(0.2)
+    say(f"version {version} approved by {REVIEWER}, who did not train it")
 
 
-def _registered(clients: Clients, group: str, run: str) -> str | None:
-    """The version that this training run was registered as."""
-    for arn in _versions(clients, group):
-        package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
-        if package.get("CustomerMetadataProperties", {}).get("run") == run:
-            return arn
-    return None
+def _is_approved(clients: Clients, outputs: Outputs, arn: str) -> bool:
+    endpoint = outputs["model_package_group_name"]
+    entries = ledger.entries(clients("s3"), outputs["ledger_bucket"], endpoint)
+    return any(entry.kind == "approved" and entry.package_arn == arn for entry in entries)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training run left: files, and numbers."""
-
-    archive: bytes
-    baseline: bytes
-    metrics: Mapping[str, float]
+def _arn(clients: Clients, group: str, version: int) -> str:
+    return next(arn for arn in _versions(clients, group) if _version(arn) == version)
 
 
-def _training_data(clients: Clients, outputs: Outputs, say: Say) -> str:
-    """The training rows in the data lake; named after what they hold, so that they are written once."""
-    written = io.StringIO()
-    writer = csv.DictWriter(written, ["id", *SCHEMA.names, LABEL], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(census("reference"))
-    body = written.getvalue().encode()
-    uri = f"{outputs['training_uri']}/acs-2015-{hashlib.sha256(body).hexdigest()[:12]}/people.csv"
-    bucket, key = _location(uri)
-    s3 = clients("s3")
-    if not s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"):
-        s3.put_object(Bucket=bucket, Key=key, Body=body)
-    people = body.count(b"\n") - 1
-    say(f"training data: {people:,} people of 2015, {uri}")
-    return uri
+def was_released(clients: Clients, outputs: Outputs) -> bool:
+    """Whether the ledger knows since when the endpoint serves what it serves."""
+    entries = ledger.entries(clients("s3"), outputs["ledger_bucket"], outputs["endpoint_name"])
+    return bool(ledger.periods(entries))
 
 
-def _train(clients: Clients, uri: str, folder: Path, say: Say) -> Trained:
-    """Run the training script as SageMaker would: data in a channel, results in folders that variables name."""
-    channel, model, output = folder / "input/data/train", folder / "model", folder / "output/data"
-    for each in (channel, model, output):
-        each.mkdir(parents=True)
-    bucket, key = _location(uri)
-    clients("s3").download_file(bucket, key, str(channel / "people.csv"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "SM_CHANNEL_TRAIN": str(channel),
-        "SM_MODEL_DIR": str(model),
-        "SM_OUTPUT_DATA_DIR": str(output),
-        # One thread takes a second; several wait for each other for ten where other programs want the processors, too.
-        "OMP_NUM_THREADS": "1",
-    }
-    say("training: functions/employment/train.py, here and not in its container")
-    script = [sys.executable, "-m", "functions.employment.train"]
-    lines: list[str] = []
-    with subprocess.Popen(
-        script, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as job:
-        try:
-            assert job.stdout
-            for line in job.stdout:
-                lines.append(line.rstrip())
-                say(f"  {line.rstrip()}")
-        except BaseException:
-            job.kill()
-            raise
-    if job.returncode:
-        raise ProductError(f"training failed with exit code {job.returncode}:\n" + "\n".join(lines[-15:]))
-    return Trained(
-        archive=_archive(model),
-        baseline=(output / "baseline.json").read_bytes(),
-        metrics=json.loads((output / "metrics.json").read_text("utf-8")),
-    )
+def release(clients: Clients, outputs: Outputs, say: Say) -> None:
+    """Release the version that the endpoint was made with: it is verified like every other, and recorded as live.
 
-
-def _archive(model: Path) -> bytes:
-    """model.tar.gz as SageMaker's containers want it: the model, and below `code/` what serves it.
-
-    The same files make the same bytes: no times and no owners.
+    Raises ProductError where it is refused.
     """
-    files = {path.name: path for path in sorted(model.iterdir())}
-    files |= {f"code/{name}": ROOT / name for name in CODE_OF_MODEL}
-    files["code/inference.py"] = ROOT / "functions/employment/inference.py"
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
-        for name, path in files.items():
-            body = path.read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(body)
-            archive.addfile(entry, io.BytesIO(body))
-    return packed.getvalue()
+    with _explained("release"):
+        result = releases.release(
+            clients, outputs["endpoint_name"], outputs["first_version"], reason="its first version", say=say
+        )
+    if not result.ok:
+        raise ProductError("the first version was not released: " + "; ".join(result.lines()))
+    for line in result.lines():
+        say(line)
 
 
-def _register(clients: Clients, outputs: Outputs, image: str, data: str, run: str, made: Trained, say: Say) -> str:
-    """Put the model in the registry, with everything that tells where it comes from. Returns its ARN."""
-    folder = f"{outputs['models_uri']}/{run}"
-    metrics = {"binary_classification_metrics": {name: {"value": value} for name, value in made.metrics.items()}}
-    files = {"model.tar.gz": made.archive, "baseline.json": made.baseline, "metrics.json": json.dumps(metrics).encode()}
-    for name, body in files.items():
-        bucket, key = _location(f"{folder}/{name}")
-        clients("s3").put_object(Bucket=bucket, Key=key, Body=body)
-    arn: str = clients("sagemaker").create_model_package(
-        ModelPackageGroupName=outputs["model_package_group_name"],
-        ModelPackageDescription=f"Trained on {data}",
-        ModelApprovalStatus="PendingManualApproval",
-        InferenceSpecification={
-            "Containers": [{"Image": image, "ModelDataUrl": f"{folder}/model.tar.gz"}],
-            "SupportedContentTypes": ["text/csv", "application/json"],
-            "SupportedResponseMIMETypes": ["text/csv", "application/json"],
-        },
-        ModelMetrics={
-            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": f"{folder}/metrics.json"}}
-        },
-        DriftCheckBaselines={
-            "ModelDataQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": f"{folder}/baseline.json"}}
-        },
-        CustomerMetadataProperties={
-            "run": run,
-            "training_data": data,
-            "author": TRAINER,
-            **{name: f"{value:.6g}" for name, value in made.metrics.items()},
-        },
-    )["ModelPackageArn"]
-    say(f"registered as version {arn.rpartition('/')[2]} of {outputs['model_package_group_name']}")
-    return arn
+def live(clients: Clients, outputs: Outputs) -> str:
+    """The ARN of the version that the endpoint serves now."""
+    return live_package(clients("sagemaker"), outputs["endpoint_name"])
 
 
-def _gate(clients: Clients, arn: str, say: Say) -> None:
-    """Approve a version that reaches every threshold. Raises ProductError for one that does not, or was rejected."""
+def summary(clients: Clients, outputs: Outputs) -> dict[str, Any]:
+    """The version that serves, what it was measured at, and what the monitor found last."""
+    arn = live(clients, outputs)
     package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
-    metadata, status = package["CustomerMetadataProperties"], package["ModelApprovalStatus"]
-    if status == "Approved":
-        return
-    if status == "Rejected":
-        why = package.get("ApprovalDescription", "no reason given")
-        raise ProductError(
-            f"version {_version(arn)}, which this code makes of these data, was rejected ({why}): "
-            "change functions/employment, or approve the version"
-        )
-    if short := shortfalls({name: float(metadata[name]) for name in GATE if name in metadata}):
-        raise ProductError(
-            f"version {_version(arn)} does not pass the gate: {'; '.join(short)}. It stays registered as "
-            "PendingManualApproval. Improve functions/employment/train.py, or change functions/employment/gate.py"
-        )
-    passed = ", ".join(f"{name} {float(metadata[name]):.3f} ≥ {least:g}" for name, least in GATE.items())
-    clients("sagemaker").update_model_package(
-        ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription=f"{REVIEWER}: {passed}"
-    )
-    say(f"passed its gate: {passed}")
-
-
-def ingest(clients: Clients, outputs: Outputs, say: Say) -> int:
-    """Put some people of 2016 in the feature store. Returns how many records were written."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    store = clients("sagemaker-featurestore-runtime")
-
-    def put(row: Mapping[str, str]) -> None:
-        record = {SCHEMA.record_id: row["id"], SCHEMA.event_time: now, **{name: row[name] for name in SCHEMA.names}}
-        store.put_record(
-            FeatureGroupName=outputs["feature_group_name"],
-            Record=[{"FeatureName": name, "ValueAsString": value} for name, value in record.items()],
-        )
-
-    with _explained("ingestion"), ThreadPoolExecutor(THREADS) as pool:
-        written = len(list(pool.map(put, census("analysis", RECORDS))))
-    say(f"feature store: {written} records in {outputs['feature_group_name']}")
-    return written
+    found = reports(clients, outputs) if "schedule_name" in outputs else []
+    return {
+        "version": _version(arn),
+        "metadata": package["CustomerMetadataProperties"],
+        "monitor": read_report(clients, found[-1]) if found else None,
+    }
 
 
 def send_requests(clients: Clients, outputs: Outputs, say: Say) -> int:

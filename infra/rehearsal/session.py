@@ -22,14 +22,13 @@ from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.product import Clients
 from infra.rehearsal.state import StateStore, write_atomically
 from infra.settings import ROOT, Settings, load, stacks_of
+from infra.teardown import remains, stop_running
 from policies.cost.pricing import Line, estimate
 from stacks.employment import Employment
 
 WORK = Path(os.environ.get("SLIPWAY_WORK", ROOT / ".slipway"))
 """Where a rehearsal keeps its state, its log and its port; `slipway down` removes it. SLIPWAY_WORK sets another."""
 ENVIRONMENT: Final = "local"
-IMAGE_TAG: Final = "1.2-1-cpu-py3"
-"""SageMaker's newest scikit-learn image; the rehearsal registers it and runs the model's code without it."""
 
 Say = Callable[[str], None]
 Watching = Callable[[str, int], AbstractContextManager[Callable[[Event], None]]]
@@ -174,12 +173,12 @@ class Rehearsal:
             alarms = clients("cloudwatch").describe_alarms(AlarmNamePrefix=name)["MetricAlarms"]
         except ClientError as error:
             return {"endpoint": name, "status": f"gone: {error}"}
-        reports = product.reports(clients, outputs)
+        reports = product.reports(clients, outputs) if "reports_uri" in outputs else []
         last = product.read_report(clients, reports[-1]) if reports else None
         return {
             "endpoint": name,
             "status": status,
-            "model_package_arn": outputs["model_package_arn"],
+            "model_package_arn": product.live(clients, outputs),
             "alarms": {alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms},
             "drift": {key: last[key] for key in ("status", "rows", "drifted_features", "time", "uri")}
             if last
@@ -206,7 +205,7 @@ class Rehearsal:
         for stack in stacks:
             settings = load(stack)
             if isinstance(settings.program, Employment):
-                self._up_product(engine, settings, settings.program, outcome)
+                self._up_product(engine, settings, outcome)
             else:
                 outcome.deployments.append(self._deploy(engine, settings))
         return outcome
@@ -223,7 +222,7 @@ class Rehearsal:
             )
         write_atomically(record, json.dumps(known | dict.fromkeys(stacks, emulator.instance)))
 
-    def _up_product(self, engine: Engine, settings: Settings, program: Employment, outcome: Outcome) -> None:
+    def _up_product(self, engine: Engine, settings: Settings, outcome: Outcome) -> None:
         """Deploy a product; train and approve a model first where there is none to serve."""
         clients, say = self._clients(outcome.emulator, settings), self.say
         chosen = self._with_version(settings, clients)
@@ -231,7 +230,9 @@ class Rehearsal:
         if chosen is settings:
             say(f"{settings.stack}: no approved model yet, so that everything but the endpoint comes first")
             deployment = self._deploy(engine, settings)
-            product.train_and_approve(clients, deployment.outputs, _image(program), say)
+            product.deliver(clients, deployment.outputs, say)
+            version = product.train(clients, deployment.outputs, say)
+            product.approve(clients, deployment.outputs, version, say)
             outcome.steps_done += 1
             chosen = self._with_version(settings, clients)
         second = self._deploy(engine, chosen)
@@ -239,18 +240,14 @@ class Rehearsal:
             second.results.insert(0, deployment.results[0])
         outcome.deployments.append(second)
         outputs = second.outputs
-        written = product.reports(clients, outputs)
-        if not written:
-            product.ingest(clients, outputs, say)
+        if not product.was_released(clients, outputs):
+            product.release(clients, outputs, say)
+            outcome.steps_done += 1
+        if "schedule_name" in outputs and not product.reports(clients, outputs):
             product.send_requests(clients, outputs, say)
             product.run_monitor(clients, outputs, say)
             outcome.steps_done += 1
-        package = clients("sagemaker").describe_model_package(ModelPackageName=outputs["model_package_arn"])
-        outcome.products[settings.stack] = {
-            "version": int(outputs["model_package_arn"].rpartition("/")[2]),
-            "metadata": package["CustomerMetadataProperties"],
-            "monitor": product.read_report(clients, product.reports(clients, outputs)[-1]),
-        }
+        outcome.products[settings.stack] = product.summary(clients, outputs)
 
     def _deploy(self, engine: Engine, settings: Settings) -> Deployment:
         """Plan, check every policy, then deploy. Raises PolicyViolation before anything is made."""
@@ -272,11 +269,14 @@ class Rehearsal:
         wanted = stacks_of([name])
         emulator = process.running(self.work)
         removed: dict[str, int] = {}
+        left: dict[str, Any] = {}
         if emulator:
             engine = self._engine(emulator)
             for stack in reversed([each for each in wanted if each in self.store.stacks()]):
                 settings = load(stack)
-                group = (self.store.load(stack).outputs() or {}).get("model_package_group_name")
+                outputs = dict(self.store.load(stack).outputs() or {})
+                group = outputs.get("model_package_group_name")
+                stop_running(stack, self._clients(emulator, settings), self.say)
                 with self.watching(stack, len(self.store.load(stack).resources)) as watch:
                     result = engine.down(settings, on_event=watch)
                 if group:  # the stack leaves a registry where it is, for its versions are no part of the stack
@@ -285,11 +285,15 @@ class Rehearsal:
                     clients("sagemaker").delete_model_package_group(ModelPackageGroupName=group)
                 removed[stack] = result.counts.get("delete", 0)
                 self.say(f"{stack}: {removed[stack]} deleted")
+                if not everything:  # with the emulator goes all of it
+                    left[stack] = [
+                        each.to_dict() for each in remains(stack, outputs, self._clients(emulator, settings))
+                    ]
         if everything:
             if process.stop(self.work):
                 self.say("the emulator is stopped")
             shutil.rmtree(self.work, ignore_errors=True)
-        return {"deleted": removed, "emulator_stopped": everything}
+        return {"deleted": removed, "emulator_stopped": everything, "remains": left}
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -300,11 +304,16 @@ class Rehearsal:
         return Clients(emulator.endpoint, settings.region)
 
     def _with_version(self, settings: Settings, clients: Clients) -> Settings:
-        """The settings with the newest approved version, where the YAML names none and there is one."""
+        """The settings with the version that the endpoint was made with, or is to be made with: the newest approved.
+
+        Where the YAML names none, and none is approved, they stay as they are.
+        """
         if not isinstance(settings.program, Employment) or settings.program.model_version is not None:
             return settings
         versions = product.approved_versions(clients, settings.stack)
-        return load(settings.stack, {"model_version": versions[-1]}) if versions else settings
+        first = (self.store.load(settings.stack).outputs() or {}).get("first_version")
+        chosen = first if first in versions else versions[-1] if versions else None
+        return load(settings.stack, {"model_version": int(chosen)}) if chosen else settings
 
 
 def _engine(work: Path, endpoint: str | None, store: StateStore) -> Engine:
@@ -324,9 +333,3 @@ def _first_version(settings: Settings) -> Settings:
     if isinstance(settings.program, Employment) and settings.program.model_version is None:
         return load(settings.stack, {"model_version": 1})
     return settings
-
-
-def _image(program: Employment) -> str:
-    """The image in the repository that the stack's YAML names."""
-    _, _, _, region, account, repository = program.image_repository.split(":", 5)
-    return f"{account}.dkr.ecr.{region}.amazonaws.com/{repository.removeprefix('repository/')}:{IMAGE_TAG}"
