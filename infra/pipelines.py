@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from components.training_pipeline import Code
-from infra.settings import ROOT
+from components.function import ROOT
 
 ENTRY: Final = '''"""Runs functions/{product}/{step}.py with the code that lies beside this file."""
 

@@ -361,6 +361,11 @@ def _desired(world: World, name: str, memory: int) -> str:
     )
 
 
+def _pipeline(text: str) -> str:
+    fail = {"Name": "fail", "Type": "Fail", "Arguments": {"ErrorMessage": text}}
+    return json.dumps({"Version": "2020-12-01", "Parameters": [], "Steps": [fail]})
+
+
 def _machine(text: str) -> str:
     return json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "Result": text, "End": True}}})
 
@@ -563,6 +568,12 @@ CASES: Mapping[str, Case] = {
         "LoggingEnabled.TargetPrefix",
         "b/",
     ),
+    "aws:s3/bucketObjectv2:BucketObjectv2": Case(
+        _in_bucket(key="a/b.txt", contentBase64="Zmlyc3Q="),
+        lambda world: {"contentBase64": "c2Vjb25kIQ=="},
+        "ContentLength",
+        7,
+    ),
     "aws:s3/bucketNotification:BucketNotification": Case(_in_bucket(eventbridge=True)),
     "aws:s3/bucketPolicy:BucketPolicy": Case(
         _in_bucket(policy=document("s3:GetObject", Principal="*", Resource="arn:aws:s3:::b/*")),
@@ -740,6 +751,28 @@ CASES: Mapping[str, Case] = {
         lambda world: {"resourcePolicy": document("sagemaker:ListModelPackages", Principal="*", Resource="*")},
         "contains(ResourcePolicy, 'ListModelPackages')",
         True,
+    ),
+    "aws:sagemaker/pipeline:Pipeline": Case(
+        lambda world: {
+            "pipelineName": f"pipeline-{world.number()}",
+            "pipelineDisplayName": "d",
+            "pipelineDescription": "what it is for",
+            "pipelineDefinition": _pipeline("first"),
+            "roleArn": world("aws:iam/role:Role")["arn"],
+        },
+        lambda world: {"pipelineDefinition": _pipeline("second"), "pipelineDescription": "another"},
+        "[contains(PipelineDefinition, 'second'), PipelineDescription]",
+        [True, "another"],
+    ),
+    "aws:sagemaker/mlflowApp:MlflowApp": Case(
+        lambda world: {
+            "name": f"app-{world.number()}",
+            "artifactStoreUri": f"s3://{world('aws:s3/bucket:Bucket')['id']}/mlflow",
+            "roleArn": world("aws:iam/role:Role")["arn"],
+        },
+        lambda world: {"weeklyMaintenanceWindowStart": "Sun:03:00"},
+        "WeeklyMaintenanceWindowStart",
+        "Sun:03:00",
     ),
     "aws:sagemaker/model:Model": Case(_model),
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": Case(_endpoint_configuration),
@@ -1014,6 +1047,9 @@ TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
     "lambda": _arn("list_tags", "Resource", "Tags"),
     "logs": _arn("list_tags_for_resource", "resourceArn", "tags"),
     "s3": _of("get_bucket_tagging", "Bucket", "id", "TagSet"),
+    "aws:s3/bucketObjectv2:BucketObjectv2": lambda client, outputs: client.get_object_tagging(
+        Bucket=outputs["bucket"], Key=outputs["key"]
+    )["TagSet"],
     "sagemaker": _arn("list_tags", "ResourceArn", "Tags"),
     "scheduler": _arn("list_tags_for_resource", "ResourceArn", "Tags"),
     "sns": _arn("list_tags_for_resource", "ResourceArn", "Tags"),

@@ -4,8 +4,10 @@ A row says what Pulumi's names cannot tell: everything else is matched by name (
 An input that no row's change covers, and that the creating call cannot change either, forces a replacement.
 """
 
+import base64
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -182,6 +184,9 @@ EC2_TAGS: Final = Tags("CreateTags", {"Resources": ["{id}"]}, "Tags", "Key,Value
 KMS_TAGS: Final = Tags("TagResource", {"KeyId": "{id}"}, "Tags", "TagKey,TagValue", "UntagResource", "TagKeys")
 S3_TAGS: Final = Tags("PutBucketTagging", {"Bucket": "{bucket}"}, "Tagging.TagSet", "Key,Value", "", "")
 """PutBucketTagging replaces the whole set."""
+OBJECT_TAGS: Final = Tags(
+    "PutObjectTagging", {"Bucket": "{bucket}", "Key": "{key}"}, "Tagging.TagSet", "Key,Value", "", ""
+)
 LOG_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
 EKS_TAGS: Final = _by_arn("resourceArn", "tags", "map", "tagKeys")
 ECR_TAGS: Final = _by_arn("resourceArn", "tags", "Key,Value", "tagKeys")
@@ -423,6 +428,14 @@ def _bucket_events(values: Values) -> Mapping[str, Any]:
     if not values.get("eventbridge"):
         raise ProviderError("eventbridge: the rehearsal's buckets send events to EventBridge alone; set it to true")
     return {"Bucket": values["bucket"], "NotificationConfiguration": {"EventBridgeConfiguration": {}}}
+
+
+def _object(values: Values) -> Mapping[str, Any]:
+    """An object and its content. Raises ProviderError for content that is given in another form."""
+    if values.get("source") or values.get("contentBase64") is None:
+        raise ProviderError("source, content: the rehearsal takes an object's content as contentBase64 alone")
+    body = base64.b64decode(values["contentBase64"])
+    return {**passed("bucket", "key", "contentType", "metadata")(values), "Body": body}
 
 
 # --- logs, metrics, events, messages --------------------------------------------------------------------------------
@@ -741,6 +754,18 @@ def _parameter_arn(values: Mapping[str, Any]) -> str:
     return f"arn:aws:ssm:{values['region']}:{values['account']}:parameter/{values['name'].removeprefix('/')}"
 
 
+def _token(_: Values) -> Mapping[str, Any]:
+    """What makes a call idempotent; each is one of its own."""
+    return {"ClientRequestToken": uuid.uuid4().hex}
+
+
+PIPELINE_SETTINGS: Final = (
+    *("pipelineDefinition", "pipelineDisplayName", "pipelineDescription", "roleArn", "parallelismConfiguration"),
+)
+APP_SETTINGS: Final = (
+    *("artifactStoreUri", "modelRegistrationMode", "weeklyMaintenanceWindowStart"),
+    *("accountDefaultStatus", "defaultDomainIdLists"),
+)
 MACHINE_SETTINGS: Final = (
     "definition",
     "roleArn",
@@ -1228,6 +1253,20 @@ TYPES: Final[Mapping[str, Type]] = {
         delete=[("DeleteBucket", {"Bucket": "{id}"})],
         local=("forceDestroy",),
         tags=S3_TAGS,
+    ),
+    "aws:s3/bucketObjectv2:BucketObjectv2": Type(
+        service="s3",
+        create="PutObject",
+        arguments=_object,
+        outputs={"etag": "ETag"},
+        id="{bucket}/{key}",
+        arn="arn:aws:s3:::{bucket}/{key}",
+        read=Read("HeadObject", {"Bucket": "{bucket}", "Key": "{key}"}, "ETag"),
+        repeatable=True,
+        keys=("bucket", "key"),
+        renewed=("etag",),
+        delete=[("DeleteObject", {"Bucket": "{bucket}", "Key": "{key}"})],
+        tags=OBJECT_TAGS,
     ),
     "aws:s3/bucketVersioning:BucketVersioning": _bucket_part(
         "Versioning",
@@ -1733,6 +1772,50 @@ TYPES: Final[Mapping[str, Type]] = {
         keys=("modelPackageGroupName",),
         read=Read("GetModelPackageGroupPolicy", {"ModelPackageGroupName": "{id}"}, "ResourcePolicy"),
         delete=[("DeleteModelPackageGroupPolicy", {"ModelPackageGroupName": "{id}"})],
+    ),
+    "aws:sagemaker/pipeline:Pipeline": Type(
+        service="sagemaker",
+        create="CreatePipeline",
+        arguments=lambda values: {**passed("pipelineName", *PIPELINE_SETTINGS)(values), **_token(values)},
+        id="{pipelineName}",
+        arn=_arn("sagemaker", "pipeline/{pipelineName}"),
+        named="pipelineName",
+        read=Read("DescribePipeline", {"PipelineName": "{id}"}, "PipelineName"),
+        changes=(
+            Change(
+                PIPELINE_SETTINGS,
+                "UpdatePipeline",
+                with_({"pipelineName": "id"}, *PIPELINE_SETTINGS),
+                resets={"parallelismConfiguration": {"maxParallelExecutionSteps": 50}},
+            ),
+        ),
+        delete=[("DeletePipeline", lambda values: {"PipelineName": values["id"], **_token(values)})],
+        tags=SAGEMAKER_TAGS,
+        tags_at_creation="Tags",
+    ),
+    "aws:sagemaker/mlflowApp:MlflowApp": Type(
+        service="sagemaker",
+        create="CreateMlflowApp",
+        outputs={"arn": "Arn"},
+        id="{arn}",
+        named="name",
+        read=Read("DescribeMlflowApp", {"Arn": "{id}"}, "@"),
+        changes=(
+            Change(
+                ("name", *APP_SETTINGS),
+                "UpdateMlflowApp",
+                with_({"Arn": "id"}, "name", *APP_SETTINGS),
+                resets={
+                    "modelRegistrationMode": "AutoModelRegistrationDisabled",
+                    "accountDefaultStatus": "DISABLED",
+                    "weeklyMaintenanceWindowStart": "Tue:03:30",
+                },
+            ),
+        ),
+        ready=Ready("(Status == 'Updated' && 'Created') || Status", "Created", ("CreateFailed", "UpdateFailed")),
+        delete=[("DeleteMlflowApp", {"Arn": "{id}"})],
+        tags=SAGEMAKER_TAGS,
+        tags_at_creation="Tags",
     ),
     "aws:sagemaker/model:Model": Type(
         service="sagemaker",
