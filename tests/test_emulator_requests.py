@@ -213,7 +213,10 @@ def test_web_pages_are_refused(user, headers):
 
 
 def test_a_path_of_its_own_that_is_not_there_is_named(user):
-    assert user.ask("/_slipway/reset", {}) == (404, {"error": "/_slipway/reset is not one of health, fire, flush"})
+    assert user.ask("/_slipway/reset", {}) == (
+        404,
+        {"error": "/_slipway/reset is not one of health, fire, flush, interrupt, disturb"},
+    )
 
 
 def test_after_motos_reset_nothing_is_left_and_tokens_make_anew(user):
