@@ -305,13 +305,16 @@ def _function(function: Declared, resources: Sequence[Declared]) -> Iterator[Fou
         yield "SnapStart has no price: leave it out, or price it in policies/cost/pricing.py"
     assumed = PRICES["unscheduled_invocations"]
     runs = Amount(assumed["floor"], assumed["ceiling"])
-    if expressions:
+    if not expressions:
+        # What has minutes for the largest case needs seconds for the usual one.
+        seconds = min(seconds, assumed["seconds"])
+    else:
         total = sum(map(runs_per_month, expressions))
         runs = Amount(total, total)
         yield _line(function, "scheduler-invocations", _times(runs, 1e-6), f"{total:,.0f} scheduled runs")
     yield _line(function, "lambda-requests", _times(runs, 1e-6), f"{runs} requests")
     used = Amount(0, runs.ceiling * seconds * memory / 1024)
-    yield _line(function, "lambda-duration", used, f"{runs} runs of {seconds:g} s and {memory:g} MB at most")
+    yield _line(function, "lambda-duration", used, f"{runs} runs of {seconds:g} s and {memory:g} MB")
 
 
 def _links(resource: Declared, name: str) -> Sequence[str]:
