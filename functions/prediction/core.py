@@ -62,7 +62,7 @@ class Answer:
     predictions: tuple[float, ...]
     variant: str
     model: str | None
-    """The model version, where the container tells it."""
+    """The model version, where the container tells it: its environment does, so that a canary names itself."""
 
 
 # --- who asks -------------------------------------------------------------------------------------------------------
@@ -161,16 +161,20 @@ def _shown(value: Any) -> str:
 # --- what is answered -----------------------------------------------------------------------------------------------
 
 
-def predictions(body: str, rows: int) -> tuple[float, ...]:
-    """What a model answered: `{"predictions": […]}`, a finite number for each row. Raises Refusal for anything else."""
+def answer(body: str, rows: int, variant: str) -> Answer:
+    """What a model answered: `{"predictions": […], "model": "…"}`, a finite number a row, and `model` or not.
+
+    Raises Refusal for anything else.
+    """
     try:
-        found = json.loads(body)["predictions"]
-        numbers = tuple(float(each) for each in found)
+        told = json.loads(body)
+        numbers = tuple(float(each) for each in told["predictions"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        numbers = ()
+        told, numbers = {}, ()
     if len(numbers) != rows or not all(map(math.isfinite, numbers)):
         raise Refusal(502, "model-failed", "The model gave no answer that can be used")
-    return numbers
+    model = told.get("model")
+    return Answer(numbers, variant, model if isinstance(model, str) else None)
 
 
 def failure(code: str, original_status: int | None = None) -> Refusal:

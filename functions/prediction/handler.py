@@ -19,21 +19,19 @@ from functions.prediction.core import (
     Cache,
     Caller,
     Refusal,
+    answer,
     answered,
     caller,
     failure,
     identity,
     instances,
     metrics,
-    predictions,
     refused,
 )
 from functions.rows import Rows
 
 SCHEMA: Final = "schema.json"
 """The feature schema, in the root of the zip."""
-MODEL_ATTRIBUTE: Final = "model="
-"""What the container puts before the model version in InvokeEndpoint's CustomAttributes."""
 SERVING: Final = ("InService", "Updating", "SystemUpdating", "RollingBack")
 """In these states an endpoint answers.
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html"""
@@ -65,9 +63,9 @@ def _answer_predictions(event: dict[str, Any], request_id: str) -> dict[str, Any
         if known:
             response = answered(known[0], request_id, known[1])
         else:
-            answer = _ask(rows, request_id)
-            _cache().put(rows, answer)
-            response = answered(answer, request_id)
+            fresh = _ask(rows, request_id)
+            _cache().put(rows, fresh)
+            response = answered(fresh, request_id)
         refusal = None
     except Refusal as error:
         refusal, response = error, refused(error, request_id)
@@ -113,9 +111,7 @@ def _ask(rows: list[dict[str, Any]], request_id: str) -> Answer:
     except BotoCoreError as error:
         print(json.dumps({"request_id": request_id, "sagemaker": type(error).__name__}), flush=True)
         raise failure("unreachable") from None
-    custom = response.get("CustomAttributes") or ""
-    model = custom.removeprefix(MODEL_ATTRIBUTE) if custom.startswith(MODEL_ATTRIBUTE) else None
-    return Answer(predictions(body, len(rows)), response["InvokedProductionVariant"], model)
+    return answer(body, len(rows), response["InvokedProductionVariant"])
 
 
 def _answer_health(request_id: str) -> dict[str, Any]:

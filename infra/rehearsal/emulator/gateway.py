@@ -598,8 +598,9 @@ def _seen(schema: Any) -> Any:
 
 def _words(error: ValidationError) -> str:
     """What is wrong, in the words of the library that API Gateway validates with; it does not say where."""
-    rule, found = str(error.validator), error.instance
+    rule = str(error.validator)
     asked: Any = error.validator_value
+    found: Any = error.instance
     schema: Any = error.schema
     if rule == "type":
         allowed = asked if isinstance(asked, list) else [asked]
