@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from components.training_pipeline import Code
 from components.function import ROOT
+from components.training_pipeline import Code
 
 ENTRY: Final = '''"""Runs functions/{product}/{step}.py with the code that lies beside this file."""
 
@@ -99,3 +99,71 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def start(
+    clients: Clients, pipeline: str, parameters: Mapping[str, str], token: str | None = None, *, go_on: bool = False
+) -> Started:
+    """Start a pipeline; the same start twice is one execution (functions/starting.py)."""
+    return starting.start(clients("sagemaker"), pipeline, parameters, token, go_on=go_on)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a version of the registry is made again: start `pipeline` with `parameters`."""
+
+    package: str
+    pipeline: str
+    parameters: Mapping[str, str]
+    caveats: Sequence[str]
+    """What is no longer as it was, a sentence each."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "package": self.package,
+            "pipeline": self.pipeline,
+            "parameters": dict(self.parameters),
+            "caveats": list(self.caveats),
+        }
+
+
+def reproduce(clients: Clients, package: str) -> Reproduction:
+    """What to start, and with which parameters, to make a version of the registry again: its data set, code, image and
+    hyperparameters. Raises ValueError for a version that a pipeline of ours did not register.
+    """
+    sagemaker = clients("sagemaker")
+    described = sagemaker.describe_model_package(ModelPackageName=package)
+    told: Mapping[str, str] = described.get("CustomerMetadataProperties", {})
+    if lacking := [name for name in ("dataset", "dataset_sha256", "code", "image", "run") if not told.get(name)]:
+        raise ValueError(f"{package} does not say its {', '.join(lacking)}: no pipeline of Slipway has registered it")
+    pipeline = f"{described['ModelPackageGroupName']}-training"
+    current = sagemaker.describe_pipeline(PipelineName=pipeline)
+    definition = json.loads(current["PipelineDefinition"])
+    defaults = {each["Name"]: each.get("DefaultValue") for each in definition["Parameters"]}
+    dataset = told["dataset"].rstrip("/")
+    was = {
+        "Dataset": f"{dataset.rpartition('/')[2]}-again-{told['run']}",
+        "Labels": f"{dataset}/",
+        "Records": f"{dataset}/",
+        "AsOf": str(defaults.get("AsOf", "all")),
+        "Image": told["image"],
+        "Code": told["code"],
+        "CodeRevision": told.get("code_revision", UNKNOWN),
+        "ReleaseNotes": f"Version {package.rpartition('/')[2]} again",
+        **{name.removeprefix(PARAMETER): value for name, value in told.items() if name.startswith(PARAMETER)},
+    }
+    gone = [name for name in was if name not in defaults]
+    caveats = [f"the pipeline has no parameter {name} any more: it was {was[name]}" for name in gone]
+    caveats += [
+        f"the pipeline's parameter {name} was not there then: it is {defaults[name]} now"
+        for name in defaults
+        if name not in was
+    ]
+    if told.get("configuration_hash") not in current["PipelineDefinition"]:
+        caveats.append(
+            f"the pipeline's configuration has changed since {told.get('configuration_hash', 'then')}: its steps, their "
+            f"instances or its gate; commit {was['CodeRevision'].partition('-')[0]} has what they were"
+        )
+    known = {name: value for name, value in was.items() if name in defaults}
+    return Reproduction(package, pipeline, known, caveats)
