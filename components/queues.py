@@ -143,7 +143,7 @@ class Queues(pulumi.ComponentResource):
     """Kueue, and with it one queue a team in a cohort that lends and borrows.
 
     A team's own part is its own: others use it only while it is idle, and are stopped as soon as the team wants it
-    back, whatever their priority. Within its own part a team's jobs are stopped only by more urgent jobs of its own.
+    back, whatever their priority. While a team uses no more than that, only more urgent jobs of its own stop its jobs.
     Pods that serve stand outside: training is admitted to no unit that is kept for them, and never pushes a pod off a
     node, whereas they push off training.
 
@@ -263,7 +263,7 @@ def _install(
 
 
 def configuration(spec: QueuesSpec) -> dict[str, Any]:
-    """Kueue's own configuration (apis/config/v1beta2 of its repository), the chart's defaults included."""
+    """Kueue's own configuration: apis/config/v1beta2 of its repository. It takes the place of the chart's."""
     return {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
@@ -271,6 +271,7 @@ def configuration(spec: QueuesSpec) -> dict[str, Any]:
         "metrics": {"bindAddress": ":8443", "enableClusterQueueResources": True},
         "webhook": {"port": 9443},
         "leaderElection": {"leaderElect": True, "resourceName": "c1f6bfd2.kueue.x-k8s.io"},
+        "clientConnection": {"qps": 300, "burst": 500},
         # Karpenter knows no ProvisioningRequest: whether nodes came is seen by whether the pods run.
         "waitForPodsReady": {
             "timeout": f"{spec.start_minutes}m",

@@ -1,12 +1,12 @@
 """A team's place in the cluster: its namespace, its part of the machines, its data, and nothing of anybody else's."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
 from components.gpu import GPU, GpuPool
 from components.iam import RoleArn, account_id, allow, document, use_key
@@ -22,7 +22,21 @@ SERVING = "serving"
 """The priority class of pods that answer requests."""
 FOREIGN_PRIORITIES = [SERVING, "system-cluster-critical", "system-node-critical"]
 """Priority classes that push others off a node; no pod of a team may take one."""
+RESERVED = "default", "karpenter", "kueue-system", "platform"
+"""Namespaces of the cluster's own, and what in the lake belongs to the platform."""
 OBJECTS = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
+
+
+def _of_a_team(name: str) -> str:
+    if name in RESERVED or name.startswith("kube-"):
+        raise ValueError(f"{name} is the name of something of the cluster's or the data lake's own: choose another")
+    return name
+
+
+TeamName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_of_a_team)
+]
+"""A team's name, and that of its namespace and its prefix in the data lake."""
 
 
 class Share(Spec):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as some
 from pretend_aws import ACCOUNT, KEY, REGION, TOPIC, PretendAws, up
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from components.budget import Budget, BudgetSpec
 from components.gpu import GpuPool
 from components.queues import PRIORITIES, QUEUE, Queues, QueuesSpec, check_quotas, configuration
-from components.team import TRAINER, Share, Team, TeamSpec
+from components.team import TRAINER, Share, Team, TeamName, TeamSpec
 from infra.check import check
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.emulator.process import Emulator
@@ -72,6 +76,12 @@ def test_a_plain_number_is_a_team_s_own() -> None:
 def test_refuses_a_share_that_cannot_be(given: Mapping[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         TeamSpec.model_validate(given)
+
+
+@pytest.mark.parametrize("name", ["default", "kube-public", "kueue-system", "platform", "Churn", "-churn"])
+def test_a_team_is_not_called_as_the_cluster_s_own(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(TeamName).validate_python(name)
 
 
 def promised(spec: Mapping[str, Any] | None = None, **teams: Mapping[str, Any]) -> None:
@@ -345,6 +355,109 @@ def test_what_is_a_team_s_own_is_always_there_to_take_back(made: PretendAws) -> 
         promised = sum(amount(quotas(each)[name, pool.resource]["nominalQuota"]) for each in (*queues, cohort))
         assert promised + SPEC.serving.get(name, 0) <= pool.max_units
     assert {queue["spec"]["preemption"]["reclaimWithinCohort"] for queue in queues} == {"Any"}
+
+
+@dataclass
+class Job:
+    team: str
+    priority: int
+    units: int
+
+
+@dataclass
+class Admission:
+    """Kueue's admission to one pool and classic preemption, as its documents describe them, by the declared queues."""
+
+    queues: Mapping[str, Mapping[str, Any]]
+    shared: int
+    pool: str
+    resource: str
+    running: list[Job] = field(default_factory=list)
+
+    def used(self, team: str) -> int:
+        return sum(job.units for job in self.running if job.team == team)
+
+    def quota(self, team: str, key: str, otherwise: int = 0) -> int:
+        return int(quotas(self.queues[team])[self.pool, self.resource].get(key, otherwise))
+
+    def own(self, team: str) -> int:
+        return self.quota(team, "nominalQuota")
+
+    def fits(self, job: Job) -> bool:
+        used = {team: self.used(team) + (job.units if team == job.team else 0) for team in self.queues}
+        lent = {team: self.quota(team, "lendingLimit", self.own(team)) for team in self.queues}
+        over = sum(max(0, used[team] - (self.own(team) - lent[team])) for team in self.queues)
+        return (
+            used[job.team] <= self.own(job.team) + self.quota(job.team, "borrowingLimit")
+            and over <= sum(lent.values()) + self.shared
+        )
+
+    def submit(self, job: Job) -> tuple[bool, list[Job]]:
+        """Whether a job is admitted, and the jobs that are stopped for it."""
+        before, stopped = list(self.running), []
+        while not self.fits(job):
+            victims = [each for each in self.running if self._may_stop(job, each)]
+            if not victims:
+                self.running = before
+                return False, []
+            stopped.append(min(victims, key=lambda each: (each.team == job.team, each.priority)))
+            self.running.remove(stopped[-1])
+        self.running.append(job)
+        return True, stopped
+
+    def _may_stop(self, job: Job, other: Job) -> bool:
+        preemption = self.queues[job.team]["spec"]["preemption"]
+        if other.team == job.team:
+            return preemption["withinClusterQueue"] == "LowerPriority" and other.priority < job.priority
+        if self.used(other.team) <= self.own(other.team):
+            return False
+        if self.used(job.team) + job.units <= self.own(job.team):
+            return bool(preemption["reclaimWithinCohort"] == "Any")
+        while_borrowing = preemption.get("borrowWithinCohort", {"policy": "Never"})
+        return (
+            while_borrowing["policy"] == "LowerPriority"
+            and other.priority < job.priority
+            and other.priority <= while_borrowing["maxPriorityThreshold"]
+        )
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(
+    some.lists(
+        some.tuples(
+            some.sampled_from(sorted(TEAMS)),
+            some.sampled_from([value for value, _ in PRIORITIES.values()]),
+            some.integers(1, 14),
+            some.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_whatever_teams_submit_none_disturbs_another(
+    made: PretendAws, submitted: list[tuple[str, int, int, bool]]
+) -> None:
+    [cohort] = of(made, "Cohort").values()
+    shared = int(quotas(cohort)["train", GPU]["nominalQuota"])
+    cluster = Admission(of(made, "ClusterQueue"), shared, "train", GPU)
+    for team, priority, units, ends in submitted:
+        job = Job(team, priority, units)
+        within = {each: cluster.used(each) <= cluster.own(each) for each in TEAMS}
+        beforehand = cluster.used(team)
+        admitted, stopped = cluster.submit(job)
+
+        # While a team uses no more than its own, nobody else's job stops one of its.
+        assert not any(each.team != team and within[each.team] for each in stopped)
+        # Of jobs that say they cannot wait, only a team that takes back its own stops any.
+        assert beforehand + units <= cluster.own(team) or not any(
+            each.team != team and each.priority > PRIORITIES["background"][0] for each in stopped
+        )
+        # What is its own, a team has at once.
+        assert admitted or beforehand + units > cluster.own(team)
+        # Whatever comes, the units of serving stay free.
+        assert sum(map(cluster.used, TEAMS)) <= POOLS["train"].max_units - SPEC.serving["train"]
+        if ends and admitted:
+            cluster.running.remove(job)
 
 
 def test_no_job_is_stopped_for_another_team_s_but_what_is_borrowed(made: PretendAws) -> None:
