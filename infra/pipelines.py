@@ -8,13 +8,20 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from components.function import ROOT
 from components.training_pipeline import Code
+from functions import starting
+from functions.starting import Started
+from infra.settings import ROOT
 
+Clients = Callable[[str], Any]
+"""Gives the boto3 client of a service."""
+PARAMETER: Final = "param_"
+"""How the registry calls a hyperparameter."""
 ENTRY: Final = '''"""Runs functions/{product}/{step}.py with the code that lies beside this file."""
 
 import sys
@@ -162,8 +169,8 @@ def reproduce(clients: Clients, package: str) -> Reproduction:
     ]
     if told.get("configuration_hash") not in current["PipelineDefinition"]:
         caveats.append(
-            f"the pipeline's configuration has changed since {told.get('configuration_hash', 'then')}: its steps, their "
-            f"instances or its gate; commit {was['CodeRevision'].partition('-')[0]} has what they were"
+            "the pipeline's configuration (instances, gate, steps) has changed since; it was "
+            f"{told.get('configuration_hash')}, and commit {was['CodeRevision'].partition('-')[0]} may still have it"
         )
     known = {name: value for name, value in was.items() if name in defaults}
     return Reproduction(package, pipeline, known, caveats)
