@@ -24,7 +24,7 @@ from components.prediction_api import ApiGatewayAccount, PredictionApi, Predicti
 from components.queues import Queues, QueuesSpec, check_quotas
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
-from components.team import Share, Team, TeamNamespace, TeamSpec
+from components.team import Share, Team, TeamName, TeamNamespace, TeamSpec
 from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "ServerlessSpec",
     "Share",
     "Team",
+    "TeamName",
     "TeamNamespace",
     "TeamSpec",
     "TrainingPipeline",
