@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from components.function import ROOT
 from components.training_pipeline import Code
 from functions import starting
 from functions.starting import Started
-from infra.settings import ROOT
 
 Clients = Callable[[str], Any]
 """Gives the boto3 client of a service."""
