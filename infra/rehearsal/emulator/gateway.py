@@ -372,7 +372,7 @@ def _check_signature(exchange: Exchange) -> None:
     exchange.identity |= {
         "accessKey": key,
         "accountId": principal.split(":")[4] if principal.count(":") > 4 else ACCOUNT,
-        "userArn": _session_of(principal),
+        "userArn": _caller_of(key),
         "caller": key,
         "user": key,
         "principal": principal,
@@ -413,10 +413,10 @@ def _secret_of(key: str, token: str | None) -> str | None:
     return str(session.secret_access_key) if hmac.compare_digest(token, str(session.session_token)) else None
 
 
-def _session_of(principal: str) -> str:
-    """How a role's ARN reads when the role calls."""
-    role = re.fullmatch(r"arn:(\w+):iam::(\d{12}):role/(?:.*/)?([^/]+)", principal)
-    return f"arn:{role[1]}:sts::{role[2]}:assumed-role/{role[3]}/rehearsal" if role else principal
+def _caller_of(key: str) -> str:
+    """The ARN of who has a key: of a role, its session's."""
+    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    return str(session.arn) if session else principal_of(key)
 
 
 def _check_token(exchange: Exchange, pool_arns: list[str], scopes: list[str]) -> None:
