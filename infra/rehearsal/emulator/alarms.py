@@ -33,6 +33,9 @@ EXTRA_PERIODS: Final = 2
 SET_BY_HAND_SECONDS: Final = 30.0
 """How long a state that was set with SetAlarmState stays, before the alarm is evaluated again."""
 
+SEEN_SECONDS: Final = 5.0
+"""How long an alarm that went off in a rollout's own time stays so, before it is evaluated in real time again."""
+
 _by_hand: dict[str, float] = {}
 _scalers: list[Callable[[str, str], None]] = []
 _set_state_in_moto = CloudWatchBackend.set_alarm_state
@@ -69,12 +72,31 @@ def tick(now: float) -> None:
                     _change(alarm, state, reason)
 
 
-def evaluate(alarm: Alarm, known: Metrics, now: float) -> tuple[str, str]:
-    """The state that an alarm should be in, and why."""
+def rings_in_rollout(alarm: Alarm, second: float) -> bool:
+    """Whether an alarm goes off in the time of a rollout whose every second takes `second` real ones.
+
+    Its periods are as much shorter, and what is counted in one is taken for the rate that it is: five errors in the
+    1.2 seconds that stand for a minute are 250 a minute. It then is in ALARM for everybody to see, for some seconds.
+    """
+    now = time.time()
+    if second >= 1 or now < _by_hand.get(alarm.alarm_arn, 0):
+        return bool(alarm.state_value == "ALARM")
+    known = metrics.of_region(cloudwatch_backends[ACCOUNT][alarm.region_name])
+    state, reason = evaluate(alarm, known, now, second)
+    if state != "ALARM":
+        return False
+    _by_hand[alarm.alarm_arn] = now + SEEN_SECONDS
+    if alarm.state_value != state:
+        _change(alarm, state, f"{reason}, in the rollout's own time: each second of it takes {second:g}")
+    return True
+
+
+def evaluate(alarm: Alarm, known: Metrics, now: float, second: float = 1.0) -> tuple[str, str]:
+    """The state that an alarm should be in, and why; `second` as in `rings_in_rollout`."""
     periods = int(alarm.evaluation_periods or 1)
     needed = int(alarm.datapoints_to_alarm or periods)
     threshold = float(alarm.threshold)
-    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now)
+    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now, second)
     # What has only begun says nothing before it has data; and while a sum still grows, not that it is too small.
     growing = alarm.statistic in ("Sum", "SampleCount") and alarm.comparison_operator.startswith("Less")
     points = points[1:] if points[0] is None or growing else points[:-1]
@@ -108,19 +130,25 @@ def state_of(breaches: Sequence[bool | None], periods: int, needed: int, missing
     return "OK"
 
 
-def _points(alarm: Alarm, known: Metrics, periods: int, now: float) -> list[float | None]:
+def _points(alarm: Alarm, known: Metrics, periods: int, now: float, second: float) -> list[float | None]:
     """A value for each of the last periods, the newest first; None where there is no data."""
+
+    def by_period(key: metrics.Key, statistic: str, period: int) -> Sequence[float | None]:
+        found = known.by_period(key, statistic, period * second, periods, now)
+        if second == 1 or statistic not in ("Sum", "SampleCount"):
+            return found
+        return [None if value is None else value / second for value in found]
+
     if not alarm.metric_data_queries:
         key = alarm.namespace, alarm.metric_name, _dimensions(alarm.dimensions)
-        return known.by_period(key, _statistic(alarm), int(alarm.period), periods, now)
+        return list(by_period(key, _statistic(alarm), int(alarm.period)))
     queries = {query.id: query for query in alarm.metric_data_queries}
     series: dict[str, Sequence[float | None]] = {}
     for identity, query in queries.items():
         if query.metric_stat:
             metric = query.metric_stat.metric
             key = metric.namespace, metric.metric_name, _dimensions(metric.dimensions)
-            period = int(query.metric_stat.period)
-            series[identity] = known.by_period(key, query.metric_stat.stat, period, periods, now)
+            series[identity] = by_period(key, query.metric_stat.stat, int(query.metric_stat.period))
 
     def value(identity: str, index: int) -> float | None:
         if identity in series:

@@ -1,5 +1,6 @@
 """SageMaker endpoints: their life from Creating to deleted, rollouts with canaries and rollback, and invocations."""
 
+import json
 import random
 import re
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
-from moto.cloudwatch.models import cloudwatch_backends
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.cloudwatch.models import Alarm, cloudwatch_backends
 from moto.core.exceptions import ServiceException
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import FakeEndpoint, SageMakerModelBackend
@@ -320,6 +322,7 @@ class Endpoints:
         for alarm in rollout.alarms:
             if alarm not in known:
                 raise AWSValidationException(f"Alarm {alarm} of AutoRollbackConfiguration does not exist.")
+        _refuse_what_scaling_holds(endpoint, variants)
         self._occupy(endpoint, "Updating")
         endpoint.deployment = deployment
         _background(self._roll_out, endpoint, config_name, rollout, params)
@@ -371,7 +374,7 @@ class Endpoints:
         deadline = time.monotonic() + seconds * self._rollout_second
         while True:
             for name in names:
-                if name in known and known[name].state_value == "ALARM":
+                if name in known and _rings(known[name], self._rollout_second):
                     raise AlarmWentOff(f"alarm {name} went off with {share():g} % of the traffic shifted")
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -553,6 +556,30 @@ def find(backend: SageMakerModelBackend, name: str) -> Endpoint:
         arn = FakeEndpoint.arn_formatter(name, backend.account_id, backend.region_name)
         raise AWSValidationException(f'Could not find endpoint "{arn}".')
     return endpoint
+
+
+def _rings(alarm: Alarm, rollout_second: float) -> bool:
+    return alarm.state_value == "ALARM" or alarms.rings_in_rollout(alarm, rollout_second)
+
+
+def _refuse_what_scaling_holds(endpoint: Endpoint, variants: Sequence[Mapping[str, Any]]) -> None:
+    """SageMaker changes no instance type of a variant that autoscaling holds, and takes none away."""
+    backend = endpoint.backend
+    live = backend.endpoint_configs.get(endpoint.endpoint_config_name)
+    before = {each["VariantName"]: each for each in live.production_variants} if live else {}
+    wanted = {each["VariantName"]: each.get("InstanceType") for each in variants}
+    targets = applicationautoscaling_backends[backend.account_id][backend.region_name].targets
+    held = [
+        name
+        for name, variant in before.items()
+        if wanted.get(name) != variant.get("InstanceType")
+        and any(f"endpoint/{endpoint.endpoint_name}/variant/{name}" in of for of in targets.values())
+    ]
+    if held:
+        raise AWSValidationException(
+            f"The variant(s) {json.dumps(held)} must be deregistered as scalable targets with AutoScaling before they "
+            "can be removed or have their instance type updated."
+        )
 
 
 def _retained(params: Mapping[str, Any]) -> set[str]:

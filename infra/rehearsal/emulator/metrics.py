@@ -1,5 +1,6 @@
 """CloudWatch metrics as alarms need them: put where users find them, and read by period."""
 
+import threading
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,24 +39,26 @@ class Metrics:
     """The metrics of one region, kept by name: looking through all of moto's for every alarm takes too long."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._source: list[MetricDatumBase] = []
         self._seen = 0
         self._points: dict[Key, list[Point]] = {}
 
     def catch_up(self, backend: CloudWatchBackend) -> None:
         """Take in what was put since the last time."""
-        if backend.metric_data is not self._source:  # it was reset
-            self._source, self._seen, self._points = backend.metric_data, 0, {}
-        fresh = self._source[self._seen :]
-        self._seen += len(fresh)
-        for datum in fresh:
-            dimensions = frozenset((str(each.name), str(each.value)) for each in datum.dimensions)
-            insort(self._points.setdefault((datum.namespace, datum.name, dimensions), []), _point(datum))
+        with self._lock:
+            if backend.metric_data is not self._source:  # it was reset
+                self._source, self._seen, self._points = backend.metric_data, 0, {}
+            fresh = self._source[self._seen :]
+            self._seen += len(fresh)
+            for datum in fresh:
+                dimensions = frozenset((str(each.name), str(each.value)) for each in datum.dimensions)
+                insort(self._points.setdefault((datum.namespace, datum.name, dimensions), []), _point(datum))
 
-    def by_period(self, key: Key, statistic: str, period: int, periods: int, now: float) -> list[float | None]:
+    def by_period(self, key: Key, statistic: str, period: float, periods: int, now: float) -> list[float | None]:
         """The statistic in each of the last periods, the one that has begun at `now` first; None where no data is."""
         points = self._points.get(key, [])
-        end = float((int(now) // period + 1) * period)
+        end = (now // period + 1) * period
         edges = [bisect_left(points, end - period * i, key=_time) for i in range(periods + 1)]
         return [_statistic(statistic, points[edges[i + 1] : edges[i]]) for i in range(periods)]
 
