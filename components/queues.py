@@ -47,9 +47,6 @@ PRIORITIES = {
 }
 """Workload priorities: the order within a team's queue, whatever its pods' priority on a node."""
 SERVING_VALUE = 1_000_000
-TOPOLOGY = "ec2"
-LEVELS = [*(f"topology.k8s.aws/network-node-layer-{layer}" for layer in (1, 2, 3)), "kubernetes.io/hostname"]
-"""The labels by which AWS's cloud controller says how near to each other two nodes are, the widest first."""
 CPU_FLAVOR = "any-node"
 """CPU and memory are counted wherever they are: a pod with GPUs takes those of its GPU node."""
 BORROWERS_STOP = {"policy": "LowerPriority", "maxPriorityThreshold": PRIORITIES["background"][0]}
@@ -99,16 +96,14 @@ def check_quotas(pools: Mapping[str, GpuPool], teams: Mapping[str, TeamSpec], sp
         _expect_within(f"pool {name}", pool.resource, pool.max_units, owned | kept, f"the limit of gpus.{name}")
         for team, part in parts.items():
             reach = pool.max_units - spec.serving.get(name, 0)
-            if part[name].most > reach:
-                raise ValueError(
-                    f"teams.{team}.gpus.{name}: own {part[name].own} and borrow {part[name].borrow} come to more than "
-                    f"the {reach} {pool.resource} there can be for training: lower borrow to {reach - part[name].own}"
-                )
-    for name, pool in pools.items():
+            _expect_reachable(f"teams.{team}.gpus.{name}", part[name], reach, pool.resource)
         _expect_apart(name, pool, [team for team, part in parts.items() if part[name].most], spec.serving.get(name, 0))
     for key, resource, most in (("cpus", "CPUs", spec.cpus), ("memory_gib", "GiB of memory", spec.memory_gib)):
-        owned = {f"teams.{team}.{key}": getattr(of, key).own for team, of in teams.items()}
+        shares: dict[str, Share] = {f"teams.{team}.{key}": getattr(of, key) for team, of in teams.items()}
+        owned = {where: share.own for where, share in shares.items()}
         _expect_within("the cluster", resource, most, owned, f"queues.{key}")
+        for where, share in shares.items():
+            _expect_reachable(where, share, most, resource)
 
 
 def _expect_within(whose: str, resource: str, most: int, parts: Mapping[str, int], limit: str) -> None:
@@ -119,6 +114,15 @@ def _expect_within(whose: str, resource: str, most: int, parts: Mapping[str, int
         raise ValueError(
             f"{whose} has at most {most} {resource}, and {total} are promised ({named}): lower {largest} by "
             f"{min(total - most, parts[largest])}, or raise {limit}"
+        )
+
+
+def _expect_reachable(where: str, share: Share, most: int, resource: str) -> None:
+    """Raise ValueError where a team may borrow what can never be lent."""
+    if share.most > most:
+        raise ValueError(
+            f"{where}: own {share.own} and borrow {share.borrow} come to more than the {most} {resource} there can be "
+            f"for training: lower borrow to {most - share.own}"
         )
 
 
@@ -343,17 +347,12 @@ def _prioritize(name: str, opts: pulumi.ResourceOptions, queued: pulumi.Resource
 
 def _flavors(name: str, pools: Mapping[str, GpuPool], opts: pulumi.ResourceOptions) -> Iterator[pulumi.Resource]:
     """The kinds of nodes there are: each pool of GPUs, and whatever node a pod without GPUs comes to run on."""
-    if any(map(_placed, pools.values())):
-        levels = [{"nodeLabel": label} for label in LEVELS]
-        topology = _custom("Topology", f"{name}-{TOPOLOGY}", {"name": TOPOLOGY}, {"levels": levels}, opts)
-        opts = opts.merge(pulumi.ResourceOptions(depends_on=[topology]))
     for pool, of in pools.items():
         yield _custom(
             "ResourceFlavor",
             f"{name}-{pool}",
             {"name": pool},
             {
-                **({"topologyName": TOPOLOGY} if _placed(of) else {}),
                 # The scheduler sends an admitted pod where these labels are, past the taints that keep others away.
                 "nodeLabels": dict(of.labels(pool)),
                 "tolerations": [
@@ -364,15 +363,6 @@ def _flavors(name: str, pools: Mapping[str, GpuPool], opts: pulumi.ResourceOptio
             opts,
         )
     yield _custom("ResourceFlavor", f"{name}-{CPU_FLAVOR}", {"name": CPU_FLAVOR}, {}, opts)
-
-
-def _placed(pool: GpuPool) -> bool:
-    """Whether Kueue chooses the nodes of a job: all at once, and near to each other where the job asks for that.
-
-    It can only choose among nodes that are there and that EC2 tells the place of: a fixed number with EFA.
-    """
-    fixed = pool.scaling == "managed" and pool.nodes_at_least == pool.nodes_limit
-    return pool.efa and fixed and all(each.startswith("p") for each in pool.instance_types)
 
 
 def _queue(cohort: str, team: str, spec: TeamSpec, pools: Mapping[str, GpuPool], queues: QueuesSpec) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_all_that_a_pool_has_can_be_promised() -> None:
             {"churn": {"gpus": {}, "memory_gib": 257}},
             r"at most 256 GiB of memory, and 257 .*teams.churn.memory_gib",
         ),
+        ({}, {"churn": {"gpus": {}, "cpus": {"own": 60, "borrow": 5}}}, r"teams.churn.cpus: .*: lower borrow to 4"),
         ({}, {"churn": {"gpus": {}, "weight": 2}}, r"teams.churn.weight: counts only where queues.borrowing is fair"),
     ],
 )
@@ -267,31 +268,6 @@ def test_a_flavor_is_where_its_pool_s_nodes_are(made: PretendAws) -> None:
         tolerated = [(each["key"], each["value"], each["effect"]) for each in flavors[name]["spec"]["tolerations"]]
         assert tolerated == [(each["key"], each["value"], each["effect"]) for each in pool.taints]
     assert flavors["any-node"]["spec"] == {}
-
-
-def test_jobs_that_span_fixed_nodes_with_efa_are_placed_near_each_other() -> None:
-    block = {
-        "instance_types": ["p5.48xlarge"],
-        "capacity": "capacity-block",
-        "efa": True,
-        "reservation": {
-            "id": "cr-0123456789abcdef0",
-            "instance_type": "p5.48xlarge",
-            "instances": 4,
-            "zone": "a",
-            "ends": "2026-12-20T11:30:00Z",
-        },
-    }
-    pools = {**POOLS, "block": GpuPool.model_validate(block)}
-    made = up(
-        lambda: Queues("q", SPEC, pools=pools, teams=TEAMS, namespaces={team: team for team in TEAMS}, kms_key_arn=KEY)
-    )
-
-    flavors = of(made, "ResourceFlavor")
-    assert {name for name, each in flavors.items() if "topologyName" in each["spec"]} == {"block"}
-    [topology] = of(made, "Topology").values()
-    assert flavors["block"]["spec"]["topologyName"] == topology["metadata"]["name"]
-    assert [each["nodeLabel"] for each in topology["spec"]["levels"]][-1] == "kubernetes.io/hostname"
 
 
 def test_kueue_is_pinned_doubled_and_from_our_own_repository(made: PretendAws) -> None:
