@@ -27,8 +27,11 @@ from components import (
     LedgerSpec,
     Network,
     NetworkSpec,
-    TeamNamespace,
+    Queues,
+    QueuesSpec,
+    Team,
     TeamSpec,
+    check_quotas,
 )
 from infra.contract import Platform
 from infra.stack import Stack
@@ -47,6 +50,7 @@ class PlatformStack(Stack):
     """Groups of GPU nodes by name; pods choose one by the label `slipway/pool`."""
     teams: dict[Label, TeamSpec] = Field(min_length=1)
     """Who shares the cluster: a namespace each."""
+    queues: QueuesSpec
     key: KeySpec = KeySpec()
     data_lake: DataLakeSpec = DataLakeSpec()
     ledger: LedgerSpec = LedgerSpec()
@@ -65,6 +69,11 @@ class PlatformStack(Stack):
     def _one_access_each(self) -> "PlatformStack":
         for role in self._developers().keys() & set(self.cluster.admins):
             raise ValueError(f"{role} is an administrator already: remove it from cluster.admins or from its team")
+        return self
+
+    @model_validator(mode="after")
+    def _promises_can_be_kept(self) -> "PlatformStack":
+        check_quotas(self.gpus, self.teams, self.queues)
         return self
 
     def _developers(self) -> dict[str, list[str]]:
@@ -115,8 +124,27 @@ class PlatformStack(Stack):
         inside = kubernetes.Provider(name, kubeconfig=cluster.kubeconfig, opts=ready)
         in_cluster = pulumi.ResourceOptions(providers=[inside])
         plugin = GpuDevicePlugin(name, pools=self.gpus, kms_key_arn=key.arn, opts=in_cluster)
-        for team, share in self.teams.items():
-            TeamNamespace(team, share, opts=in_cluster)
+        teams = {
+            team: Team(
+                team,
+                share,
+                pools=self.gpus,
+                cluster_name=cluster.name,
+                data_bucket_arn=lake.arn,
+                kms_key_arn=key.arn,
+                opts=in_cluster,
+            )
+            for team, share in self.teams.items()
+        }
+        queues = Queues(
+            name,
+            self.queues,
+            pools=self.gpus,
+            teams=self.teams,
+            namespaces={team: each.namespace for team, each in teams.items()},
+            kms_key_arn=key.arn,
+            opts=in_cluster,
+        )
         return {
             **vars(
                 Platform(
@@ -133,5 +161,7 @@ class PlatformStack(Stack):
                     cluster_name=cluster.name,
                 )
             ),
-            "image_copies": plugin.images.copies,
+            "image_copies": pulumi.Output.all(plugin.images.copies, queues.images.copies).apply(
+                lambda copies: sorted({command for each in copies for command in each})
+            ),
         }
