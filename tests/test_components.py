@@ -1,7 +1,6 @@
 """What each component asks AWS for, seen on a pretend AWS."""
 
 import json
-from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +24,6 @@ from components import (
     DriftSpec,
     FeatureStore,
     FeatureStoreSpec,
-    GpuDevicePlugin,
-    GpuNodeGroup,
     GpuPool,
     Key,
     KeySpec,
@@ -310,71 +307,6 @@ class TestCluster:
 
         assert (identity["namespace"], identity["serviceAccount"]) == ("kube-system", "aws-node")
         assert list(attached) == ["ml-pod-network"]
-
-
-class TestGpuNodeGroup:
-    @pytest.fixture(scope="class")
-    def made(self) -> PretendAws:
-        return up(lambda: self.group(GpuPool(instance_types=["g6.12xlarge"], max_size=8, disk_gib=500)))
-
-    @staticmethod
-    def group(pool: GpuPool) -> GpuNodeGroup:
-        return GpuNodeGroup("ml-train", pool, pool="train", cluster_name="ml", subnet_ids=["subnet-a"], kms_key_arn=KEY)
-
-    def test_scales_from_zero_to_the_limit(self, made: PretendAws) -> None:
-        scaling = made.only(aws.eks.NodeGroup)["scalingConfig"]
-
-        assert scaling == {"minSize": 0, "maxSize": 8, "desiredSize": 0}
-
-    def test_keeps_other_pods_away_and_can_be_chosen(self, made: PretendAws) -> None:
-        nodes = made.only(aws.eks.NodeGroup)
-
-        assert nodes["taints"] == [{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}]
-        assert nodes["labels"]["slipway/pool"] == "train"
-
-    def test_replaces_nodes_whose_gpu_fails(self, made: PretendAws) -> None:
-        assert made.only(aws.eks.NodeGroup)["nodeRepairConfig"] == {"enabled": True}
-
-    def test_disks_use_our_key(self, made: PretendAws) -> None:
-        [disk] = made.only(aws.ec2.LaunchTemplate)["blockDeviceMappings"]
-
-        assert disk["ebs"]["encrypted"] == "true"
-        assert (disk["ebs"]["kmsKeyId"], disk["ebs"]["volumeType"], disk["ebs"]["volumeSize"]) == (KEY, "gp3", 500)
-
-    def test_pods_cannot_borrow_the_nodes_identity(self, made: PretendAws) -> None:
-        options = made.only(aws.ec2.LaunchTemplate)["metadataOptions"]
-
-        assert (options["httpTokens"], options["httpPutResponseHopLimit"]) == ("required", 1)
-
-    def test_what_auto_scaling_starts_carries_the_bills_tags(self, made: PretendAws) -> None:
-        for tagged in made.only(aws.ec2.LaunchTemplate)["tagSpecifications"]:
-            assert tagged["tags"].items() >= {"owner": "team", "product": "churn", "cost-center": "7"}.items()
-
-    def test_containers_live_on_the_instances_own_disks(self, made: PretendAws) -> None:
-        user_data = b64decode(made.only(aws.ec2.LaunchTemplate)["userData"]).decode()
-
-        assert "kind: NodeConfig" in user_data
-        assert "strategy: RAID0" in user_data
-
-    def test_can_be_bought_on_the_spot_market(self, made: PretendAws) -> None:
-        spot = up(lambda: self.group(GpuPool(instance_types=["g6.xlarge", "g5.xlarge"], max_size=1, capacity="spot")))
-
-        assert made.only(aws.eks.NodeGroup)["capacityType"] == "ON_DEMAND"
-        assert spot.only(aws.eks.NodeGroup)["capacityType"] == "SPOT"
-
-
-def test_the_device_plugin_comes_from_our_own_registry_and_runs_on_gpu_nodes_only() -> None:
-    made = up(lambda: GpuDevicePlugin("ml", kms_key_arn=KEY))
-
-    repository = made.only(aws.ecr.Repository)
-    assert repository["imageTagMutability"] == "IMMUTABLE"
-    assert repository["encryptionConfigurations"] == [{"encryptionType": "KMS", "kmsKey": KEY}]
-    pod = made.only(kubernetes.apps.v1.DaemonSet)["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    assert container["image"].startswith("registry/ml-images:v")
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
-    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
 def test_a_team_has_a_restricted_namespace_with_a_quota_and_no_open_network() -> None:
