@@ -26,6 +26,7 @@ from infra.rehearsal.emulator import (
     jobs,
     lambdas,
     logs,
+    machines,
     metrics,
     process,
     repairs,
@@ -69,6 +70,7 @@ def main() -> None:
     endpoint = f"http://{process.HOST}:{server.server_port}"
     os.environ["MOTO_PORT"] = str(server.server_port)  # where moto's state machines make their calls
     repairs.install()
+    machines.install(endpoint)
     lambdas.install(endpoint, work)
     events.install(endpoint)
     bucket_events.install()
