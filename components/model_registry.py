@@ -12,7 +12,7 @@ from components.alarms import Alarms
 from components.dead_letters import DeadLetters
 from components.function import Function
 from components.iam import RoleArn, Statement, account_id, allow, document, local_arn, trust, use_key
-from components.ledger import may_append
+from components.ledger import may_append, may_read
 from components.logs import RetentionDays
 from components.runbook import Guide
 from components.spec import Spec
@@ -138,6 +138,7 @@ class ModelRegistry(pulumi.ComponentResource):
         )
         aws.kms.Alias(f"{name}-signing", name=f"alias/{name}-signing", target_key_id=key.key_id, opts=child)
         models = pulumi.Output.concat(bucket_arn, f"/{prefix}/models/*")
+        recorded = {"LEDGER_BUCKET": ledger_bucket, "ENDPOINT": name}
         complete = Function(
             f"{name}-registry-complete",
             handler="functions.registry.complete.handler",
@@ -150,9 +151,14 @@ class ModelRegistry(pulumi.ComponentResource):
                 allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/*"}}),
                 allow(["ecr:BatchGetImage"], image_repository_arn),
                 allow(["kms:Sign", "kms:Verify"], key.arn),
+                *may_read(ledger_bucket_arn, name),
                 use_key(kms_key_arn, "s3"),
             ],
-            environment={"SIGNING_KEY_ARN": key.arn, "CARD": json.dumps(spec.card.model_dump(), sort_keys=True)},
+            environment={
+                **recorded,
+                "SIGNING_KEY_ARN": key.arn,
+                "CARD": json.dumps(spec.card.model_dump(), sort_keys=True),
+            },
             memory_mib=512,
             timeout_seconds=LONG_SECONDS,
             log_days=spec.log_days,
@@ -163,7 +169,6 @@ class ModelRegistry(pulumi.ComponentResource):
         aws.kms.KeyPolicy(
             f"{name}-signing", key_id=key.key_id, policy=document(*_signing(complete.role_arn)), opts=child
         )
-        recorded = {"LEDGER_BUCKET": ledger_bucket, "ENDPOINT": name}
         approvals = Function(
             f"{name}-registry-approvals",
             handler="functions.registry.approvals.handler",
@@ -418,42 +423,57 @@ def _tell(
         dead_letter_config={"arn": lost.queue_arn},
         opts=opts,
     )
-    told = aws.cloudwatch.EventRule(
-        f"{name}-approvals",
-        description=f"CloudTrail tells who decided on a version of {name}",
-        event_pattern=json.dumps(
+    version, execution = f"model-package/{name}/", f"pipeline/{name}-training/execution/"
+    for what, words, call in (
+        (
+            "approvals",
+            f"CloudTrail tells who decided on a version of {name}",
             {
-                "source": ["aws.sagemaker"],
-                "detail-type": ["AWS API Call via CloudTrail"],
-                "detail": {
-                    "eventSource": ["sagemaker.amazonaws.com"],
-                    "eventName": ["UpdateModelPackage"],
-                    "requestParameters": {
-                        "modelPackageArn": [{"prefix": local_arn("sagemaker", f"model-package/{name}/")}],
-                        "modelApprovalStatus": ["Approved", "Rejected"],
-                    },
+                "eventName": ["UpdateModelPackage"],
+                "requestParameters": {
+                    "modelPackageArn": [{"prefix": local_arn("sagemaker", version)}],
+                    "modelApprovalStatus": ["Approved", "Rejected"],
                 },
-            }
+            },
         ),
-        opts=opts,
-    )
-    permitted = aws.lambda_.Permission(
-        f"{name}-approvals",
-        function=approvals.name,
-        action="lambda:InvokeFunction",
-        principal="events.amazonaws.com",
-        source_arn=told.arn,
-        source_account=account_id(),
-        opts=opts,
-    )
-    aws.cloudwatch.EventTarget(
-        f"{name}-approvals",
-        rule=told.name,
-        arn=approvals.arn,
-        retry_policy=retry,
-        dead_letter_config={"arn": lost.queue_arn},
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[permitted])),
-    )
+        (
+            "starts",
+            f"CloudTrail tells who started the training of a version of {name}",
+            {
+                "eventName": ["StartPipelineExecution"],
+                "responseElements": {"pipelineExecutionArn": [{"prefix": local_arn("sagemaker", execution)}]},
+            },
+        ),
+    ):
+        told = aws.cloudwatch.EventRule(
+            f"{name}-{what}",
+            description=words,
+            event_pattern=json.dumps(
+                {
+                    "source": ["aws.sagemaker"],
+                    "detail-type": ["AWS API Call via CloudTrail"],
+                    "detail": {"eventSource": ["sagemaker.amazonaws.com"], **call},
+                }
+            ),
+            opts=opts,
+        )
+        permitted = aws.lambda_.Permission(
+            f"{name}-{what}",
+            function=approvals.name,
+            action="lambda:InvokeFunction",
+            principal="events.amazonaws.com",
+            source_arn=told.arn,
+            source_account=account_id(),
+            opts=opts,
+        )
+        aws.cloudwatch.EventTarget(
+            f"{name}-{what}",
+            rule=told.name,
+            arn=approvals.arn,
+            retry_policy=retry,
+            dead_letter_config={"arn": lost.queue_arn},
+            opts=opts.merge(pulumi.ResourceOptions(depends_on=[permitted])),
+        )
 
 
 def _daily(

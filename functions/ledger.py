@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, get_args
 
 from botocore.exceptions import ClientError
 
-Kind = Literal["approved", "live", "failed", "retired", "removed"]
-"""`live`: a release ended well. `failed`: one did not, and nothing changed. `retired`: nothing is served any more.
-`removed`: an old package was deleted from the registry."""
+Kind = Literal["started", "approved", "live", "failed", "retired", "removed"]
+"""`started`: somebody let a pipeline train. `live`: a release ended well. `failed`: one did not, and nothing changed.
+`retired`: nothing is served any more. `removed`: an old package was deleted from the registry."""
 
 PREFIX: Final = "ledger/"
 IDENTITY: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -34,6 +34,7 @@ class Entry:
     kind: Kind
     endpoint: str
     package_arn: str
+    """The version it is about; of what was `started`, the pipeline's execution."""
     at: str
     """When it happened: ISO 8601 with its time zone; kept in UTC, to the microsecond."""
     by: str

@@ -89,7 +89,7 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 
 
 def version(package_arn: str) -> str:
-    """The number of a version."""
+    """The number of a version; of a pipeline's execution, its id."""
     return package_arn.rpartition("/")[2]
 
 
@@ -113,6 +113,6 @@ def _evidence(period: Period) -> list[str]:
 def _line(entry: Entry) -> str:
     who = entry.by.rpartition("/")[2] or entry.by
     why = entry.evidence.get("reason") or entry.evidence.get("description") or ""
-    return f"{entry.at}  {entry.kind:<8}  version {version(entry.package_arn)}  by {who}" + (
-        f"  ({why})" if why else ""
-    )
+    what = "run" if entry.kind == "started" else "version"
+    told = f"{entry.at}  {entry.kind:<8}  {what} {version(entry.package_arn)}  by {who}"
+    return f"{told}  ({why})" if why else told

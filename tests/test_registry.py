@@ -31,6 +31,7 @@ from infra.rehearsal.engine import Engine, Plan
 from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, new, until
 
+PIPELINE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/employment-training"
 GATE = {"accuracy": 0.8, "auc": 0.88}
 IMAGE = f"683313688378.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
 USE = {
@@ -245,6 +246,8 @@ class Registry:
             kms=self.user.kms,
             ecr=self.user.ecr,
             key_arn=self.key_arn,
+            ledger_bucket=self.ledger,
+            endpoint=self.group,
             use=USE,
         )
 
@@ -258,6 +261,19 @@ class Registry:
             ledger_bucket=self.ledger,
             endpoint=self.group,
             release=None,
+        )
+
+    def start(self, run: str, who: str) -> dict[str, str]:
+        """CloudTrail tells that someone started the pipeline's execution `run`."""
+        return self.decide(
+            {
+                "eventName": "StartPipelineExecution",
+                "eventID": new("event"),
+                "eventTime": "2026-11-21T09:00:00Z",
+                "userIdentity": {"type": "AssumedRole", "arn": self.arn_of(who)},
+                "requestParameters": {"pipelineName": "employment-training"},
+                "responseElements": {"pipelineExecutionArn": f"{PIPELINE}/execution/{run}"},
+            }
         )
 
     def approve(self, arn: str, who: str = "ben") -> dict[str, Any]:
@@ -419,6 +435,33 @@ class TestComplete:
         with pytest.raises(CannotComplete, match="set it to PendingManualApproval"):
             registry.complete(arn)
 
+    def test_until_someone_knows_who_trained_it_a_version_waits(self, registry: Registry) -> None:
+        run = new("run")
+        arn = registry.register(author="-", run=run)
+        with pytest.raises(CannotComplete, match="nobody knows yet who had it trained"):
+            registry.complete(arn)
+        assert registry.start(run, "ann") == {"started": f"{PIPELINE}/execution/{run}"}
+        registry.complete(arn)
+
+        assert registry.described(arn)["CustomerMetadataProperties"]["author"] == registry.arn_of("ann")
+        registry.approve(arn, who="ann")
+        with pytest.raises(NotReleasable, match="someone else has to approve"):
+            registry.verify(arn)
+
+    def test_nobody_registers_in_anothers_name(self, registry: Registry) -> None:
+        run = new("run")
+        arn = registry.register(run=run)
+        registry.start(run, "eve")
+
+        with pytest.raises(CannotComplete, match=r"made by .*/ann, and .*/eve started"):
+            registry.complete(arn)
+
+    def test_a_name_is_no_author(self, registry: Registry) -> None:
+        package = registry.described(registry.register(author="ann"))
+
+        with pytest.raises(CannotBeSigned, match="the ARN of who had it trained"):
+            sign.observe(package, s3=registry.user.s3, ecr=registry.user.ecr)
+
     def test_without_its_origin_it_cannot_be_signed(self, registry: Registry) -> None:
         package = registry.described(registry.register())
         del package["CustomerMetadataProperties"]["dataset_sha256"]
@@ -457,6 +500,16 @@ class TestVerify:
         with pytest.raises(NotReleasable, match="someone else has to approve"):
             registry.verify(version)
 
+    def test_who_started_the_training_cannot_approve_though_cloudtrail_tells_late(self, registry: Registry) -> None:
+        run = new("run")
+        arn = registry.register(run=run)
+        registry.complete(arn)
+        registry.approve(arn, who="eve")
+        registry.start(run, "eve")
+
+        with pytest.raises(NotReleasable, match=r"/eve approved what .*/eve made"):
+            registry.verify(arn)
+
     def test_until_someone_approves_it_may_not(self, registry: Registry, version: str) -> None:
         with pytest.raises(NotReleasable, match="is PendingManualApproval"):
             registry.verify(version)
@@ -493,7 +546,7 @@ class TestVerify:
         [
             {"CustomerMetadataProperties": {"code_revision": "fffffff"}},
             {"CustomerMetadataProperties": {"auc": "0.99"}},
-            {"CustomerMetadataProperties": {"author": "nobody"}},
+            {"CustomerMetadataProperties": {"author": f"arn:aws:iam::{ACCOUNT}:user/nobody"}},
             {
                 "InferenceSpecification": {
                     "Containers": [{"Image": IMAGE.replace("1.2-1", "1.0-1"), "ModelDataUrl": "{model}"}],
@@ -576,6 +629,7 @@ class TestVerify:
             ("arn:aws:sts::1:assumed-role/dev/ann", "arn:aws:sts::1:assumed-role/dev/ben", False),
             ("arn:aws:sts::1:assumed-role/dev/ann@x.org", "arn:aws:sts::1:assumed-role/approver/ann@x.org", True),
             ("arn:aws:iam::1:user/team/ann", "arn:aws:sts::1:assumed-role/approver/ann", True),
+            ("arn:aws:sagemaker:us-east-1:1:user-profile/d-1/ann", "arn:aws:sts::1:assumed-role/approver/ann", True),
             ("arn:aws:iam::1:root", "arn:aws:iam::1:root", True),
             ("arn:aws:iam::1:root", "arn:aws:iam::2:root", False),
         ],
@@ -813,7 +867,11 @@ class TestComponent:
 
         assert pattern["detail-type"] == ["AWS API Call via CloudTrail"]
         assert pattern["detail"]["requestParameters"]["modelPackageArn"] == [{"prefix": PACKAGES.removesuffix("*")}]
-        assert made.only(aws.lambda_.Permission)["sourceAccount"] == ACCOUNT
+        assert {each["sourceAccount"] for each in made.inputs(aws.lambda_.Permission).values()} == {ACCOUNT}
+        started = json.loads(made.inputs(aws.cloudwatch.EventRule)["churn-starts"]["eventPattern"])
+        assert started["detail"]["responseElements"]["pipelineExecutionArn"] == [
+            {"prefix": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/churn-training/execution/"}
+        ]
 
     def test_one_function_signs_and_nobody_else(self, made: PretendAws) -> None:
         key = made.only(aws.kms.Key)
@@ -1069,6 +1127,24 @@ class TestWhole:
         assert entry.evidence["by_its_author"] is True
         with pytest.raises(NotReleasable, match="someone else has to approve"):
             registry.verify(version)
+
+    def test_who_starts_a_training_is_in_the_ledger(self, stack: Any, user: User) -> None:
+        registry, _, _ = stack
+        name = f"{self.GROUP}-training"
+        fail = {"Name": "end", "Type": "Fail", "Arguments": {"ErrorMessage": "it is only to be started"}}
+        user.sagemaker.create_pipeline(
+            PipelineName=name,
+            PipelineDefinition=json.dumps({"Version": "2020-12-01", "Steps": [fail]}),
+            ClientRequestToken="x" * 32,
+            RoleArn=user.role,
+        )
+        run = registry.as_("ann").start_pipeline_execution(PipelineName=name, ClientRequestToken="y" * 32)
+
+        def starts() -> list[Entry]:
+            return [each for each in registry.entries() if each.kind == "started"]
+
+        [entry] = until(starts, "the start is in the ledger")
+        assert (entry.by, entry.package_arn) == (registry.arn_of("ann"), run["PipelineExecutionArn"])
 
     def test_tidying_tells_before_it_deletes(self, stack: Any, user: User, version: str) -> None:
         _, outputs, _ = stack

@@ -1,4 +1,6 @@
-"""Who approved a version: what CloudTrail tells is written to the ledger, then the release starts.
+"""Who had a version trained and who approved it: what CloudTrail tells is written to the ledger.
+
+An approval then starts the release.
 
 Events may come twice, late and out of order. Each is a hint to look at the version as it is now.
 """
@@ -53,6 +55,10 @@ def decide(
     `myself` is the ARN this runs under: changes by its role, which are to the card alone, are none of the version.
     """
     asked = detail.get("requestParameters") or {}
+    if detail.get("eventName") == "StartPipelineExecution" and not detail.get("errorCode"):
+        start = _started(detail, endpoint)
+        ledger.append(s3, ledger_bucket, start)
+        return {"started": start.package_arn}
     if detail.get("eventName") != "UpdateModelPackage" or detail.get("errorCode") or "modelApprovalStatus" not in asked:
         return {"ignored": "it is no decision on a version"}
     arn = asked["modelPackageArn"]
@@ -70,6 +76,19 @@ def decide(
     if release is None:
         return {"approved": arn, "release": "not started: no state machine is named"}
     return {"approved": arn, "release": _start(states, release, entry)}
+
+
+def _started(detail: Mapping[str, Any], endpoint: str) -> Entry:
+    """Who started a training, which SageMaker itself does not tell of everybody."""
+    return Entry(
+        kind="started",
+        endpoint=endpoint,
+        package_arn=detail["responseElements"]["pipelineExecutionArn"],
+        at=detail["eventTime"],
+        by=caller(detail),
+        id=detail["eventID"],
+        evidence={"user_identity": detail["userIdentity"]},
+    )
 
 
 def _not_in_force(detail: Mapping[str, Any], package: Mapping[str, Any], myself: str) -> str | None:

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import boto3
 
+from functions import ledger
 from functions.registry import card, sign
-from functions.registry.verify import NotReleasable, check
+from functions.registry.verify import NotReleasable, check, same_person, starter
 
 WAIT_SECONDS: Final = 50.0
 """How long SageMaker may take to look at a new package; usually seconds."""
@@ -43,12 +44,23 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str]:
         kms=boto3.client("kms"),
         ecr=boto3.client("ecr"),
         key_arn=os.environ["SIGNING_KEY_ARN"],
+        ledger_bucket=os.environ["LEDGER_BUCKET"],
+        endpoint=os.environ["ENDPOINT"],
         use=json.loads(os.environ["CARD"]),
     )
 
 
 def complete(
-    event: Mapping[str, Any], *, sagemaker: Any, s3: Any, kms: Any, ecr: Any, key_arn: str, use: Mapping[str, str]
+    event: Mapping[str, Any],
+    *,
+    sagemaker: Any,
+    s3: Any,
+    kms: Any,
+    ecr: Any,
+    key_arn: str,
+    ledger_bucket: str,
+    endpoint: str,
+    use: Mapping[str, str],
 ) -> dict[str, str]:
     """Fill the card of a version and sign it. Returns where both are."""
     arn = event["model_package_arn"]
@@ -60,6 +72,7 @@ def complete(
     evaluation = json.loads(sign.read(s3, sign.beside(package, "evaluation.json")))
     image = sign.image_digest(ecr, sign.container(package)["Image"])
     metadata = _metadata(package, event, evaluation, image)
+    metadata["author"] = _author({**package, "CustomerMetadataProperties": metadata}, s3, ledger_bucket, endpoint)
     where = {name: sign.beside(package, name) for name in ("signature.json", "card.json", "card.md")}
     notes = event.get("release_notes") or metadata.get("release_notes", "")
     told = card.content({**package, "CustomerMetadataProperties": metadata}, evaluation, use, notes)
@@ -137,6 +150,22 @@ def _metadata(
             "register fewer hyperparameters or metrics"
         )
     return metadata
+
+
+def _author(package: Mapping[str, Any], s3: Any, ledger_bucket: str, endpoint: str) -> str:
+    """Who had a version trained: as it was registered, unless CloudTrail knows better or contradicts."""
+    told: str = package["CustomerMetadataProperties"].get("author", "")
+    started = starter(ledger.entries(s3, ledger_bucket, endpoint), package)
+    if not told.startswith("arn:"):
+        if started is None:
+            raise CannotComplete(
+                "nobody knows yet who had it trained: SageMaker does not say, and CloudTrail tells within 15 minutes. "
+                "Complete it again then"
+            )
+        return started
+    if started and not same_person(told, started):
+        raise CannotComplete(f"it is registered as made by {told}, and {started} started the pipeline that made it")
+    return told
 
 
 def permitted(text: str) -> str:

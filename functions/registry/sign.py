@@ -170,6 +170,8 @@ def observe(package: Mapping[str, Any], *, s3: Any, ecr: Any) -> Statement:
     for name in ("dataset_sha256", "code_revision", "author"):
         if not metadata.get(name):
             raise CannotBeSigned(f"metadata property {name} is missing: register the model with it")
+    if not metadata["author"].startswith("arn:"):
+        raise CannotBeSigned(f"author is {metadata['author']!r}: register the model with the ARN of who had it trained")
     return Statement(
         model_sha256=digest(s3, served["ModelDataUrl"]),
         image=served["Image"],

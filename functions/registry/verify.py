@@ -20,6 +20,10 @@ METRIC_TOLERANCE: Final = 1e-4
 """How far a metric in the metadata may be, relatively, from the evaluation's: it is written with six digits."""
 
 
+NAMED: Final = ("user", "assumed-role", "federated-user", "user-profile")
+"""The kinds of callers whose ARNs end with who it is; the last are SageMaker Studio's."""
+
+
 class NotReleasable(Exception):
     """A version must not go live; `reason` says why, and what would change that."""
 
@@ -134,7 +138,14 @@ def person(arn: str) -> str:
     """`arn:aws:iam::…:user/path/ann` → `ann`, `arn:aws:sts::…:assumed-role/Role/ann` → `ann`; else the ARN itself."""
     resource = arn.split(":", 5)[-1]
     kind, _, rest = resource.partition("/")
-    return rest.rpartition("/")[2] if kind in ("user", "assumed-role", "federated-user") else arn
+    return rest.rpartition("/")[2] if kind in NAMED else arn
+
+
+def starter(entries: list[Entry], package: Mapping[str, Any]) -> str | None:
+    """Who started the pipeline that made a package, as CloudTrail tells; None where it has not told."""
+    run = package.get("CustomerMetadataProperties", {}).get("run")
+    found = [each.by for each in entries if each.kind == "started" and each.package_arn.rpartition("/")[2] == run]
+    return found[-1] if found else None
 
 
 def _described(sagemaker: Any, package_arn: str) -> dict[str, Any]:
@@ -205,10 +216,11 @@ def _approval(
     approval = found[-1]
     if not approval.by:
         raise NotReleasable("nobody knows who approved it: the approval's entry names no one. Approve it again")
-    if same_person(approval.by, signed.author):
-        raise NotReleasable(
-            f"{approval.by} approved what {signed.author} made: someone else has to approve it, in a role of their own"
-        )
+    for author in (signed.author, starter(entries, package)):
+        if author and same_person(approval.by, author):
+            raise NotReleasable(
+                f"{approval.by} approved what {author} made: someone else has to approve it, in a role of their own"
+            )
     if approval.evidence.get("statement_sha256") != statement_sha256(document):
         raise NotReleasable(
             f"what was signed changed after {approval.by} approved it at {approval.at}: approve it again"
