@@ -256,7 +256,11 @@ def _keys(outputs: Mapping[str, Any], client: Client) -> Iterator[Remain]:
         if found["KeyState"] == "PendingDeletion":
             why = f"it goes on {found['DeletionDate']:%Y-%m-%d}; what it encrypted cannot be read from then on"
             yield Remain(
-                "key", outputs[key], why, 0.0, f"to keep it: aws kms cancel-key-deletion --key-id {outputs[key]}"
+                "key",
+                outputs[key],
+                why,
+                0.0,
+                f"nothing; to keep it: aws kms cancel-key-deletion --key-id {outputs[key]}",
             )
         else:
             why = "it is not scheduled for deletion"

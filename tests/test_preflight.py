@@ -15,6 +15,8 @@ from infra.preflight import Check, preflight
 from infra.settings import load
 
 REGION = "us-east-1"
+STAGING = replace(load("employment-staging"), account_id="123456789012")
+"""An environment on AWS whose account is the emulator's."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def account(emulator: Any) -> Account:
 
 
 def checks(account: Account, *resources: Planned) -> dict[str, Check]:
-    return {each.name: each for each in preflight(load("employment-local"), resources, account)}
+    return {each.name: each for each in preflight(STAGING, resources, account)}
 
 
 def test_a_release_needs_twice_the_instances_that_the_endpoint_may_grow_to(account: Account) -> None:
@@ -179,7 +181,7 @@ def test_approvals_need_a_trail(account: Account) -> None:
 
 
 def test_credentials_of_another_account_are_told(account: Account) -> None:
-    other = replace(load("employment-local"), account_id="999999999999")
+    other = replace(STAGING, account_id="999999999999")
     [found] = [each for each in preflight(other, [], account) if each.name == "account"]
     assert (found.status, "aws:allowedAccountIds" in found.remedy) == ("failed", True)
 
@@ -194,5 +196,10 @@ def test_what_may_not_be_read_is_unknown_and_says_what_is_missing(account: Accou
         return client
 
     group = Planned("aws:sagemaker/modelPackageGroup:ModelPackageGroup", "employment", {})
-    [found] = [each for each in preflight(load("employment-local"), [group], refusing) if "trail" in each.name]
+    [found] = [each for each in preflight(STAGING, [group], refusing) if "trail" in each.name]
     assert (found.status, "DescribeTrails" in found.remedy) == ("unknown", True)
+
+
+def test_the_rehearsal_says_what_it_cannot_tell(account: Account) -> None:
+    [found] = [each for each in preflight(load("employment-local"), [endpoint()], account) if "quotas" in each.name]
+    assert (found.status, "has no quotas" in found.detail) == ("unknown", True)
