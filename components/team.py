@@ -106,17 +106,6 @@ class TeamSpec(Spec):
         return {pool: self.gpus.get(pool, Share(own=0)) for pool in pools}
 
 
-class TeamNamespace(pulumi.ComponentResource):
-    """A namespace of restricted pods with a GPU quota, closed to the network but for AWS and DNS."""
-
-    def __init__(self, name: str, spec: TeamSpec, *, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("slipway:index:TeamNamespace", name, opts=opts)
-        gpus = spec.gpus if isinstance(spec.gpus, int) else sum(share.most for share in spec.gpus.values())
-        _, inside = _namespace(name, spec, {GPU: gpus}, pulumi.ResourceOptions(parent=self))
-        _close_network(name, inside)
-        self.register_outputs({})
-
-
 class Team(pulumi.ComponentResource):
     """A team's namespace, closed to all others, and the role by which its jobs reach the team's own data.
 
@@ -141,7 +130,9 @@ class Team(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """The namespace and the prefix in the lake are called `name`. `pools` are the cluster's, by name."""
-        super().__init__("slipway:index:Team", name, opts=opts)
+        # What is in a namespace goes with it: under its former name this is the same one.
+        former = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_="slipway:index:TeamNamespace")])
+        super().__init__("slipway:index:Team", name, opts=pulumi.ResourceOptions.merge(opts, former))
         child = pulumi.ResourceOptions(parent=self)
 
         most = {GPU: 0}
