@@ -24,7 +24,7 @@ from components.prediction_api import ApiGatewayAccount, PredictionApi, Predicti
 from components.queues import Queues, QueuesSpec, check_quotas
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
-from components.team import Share, Team, TeamName, TeamNamespace, TeamSpec
+from components.team import Share, Team, TeamName, TeamSpec
 from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
 
 __all__ = [
@@ -81,7 +81,6 @@ __all__ = [
     "Share",
     "Team",
     "TeamName",
-    "TeamNamespace",
     "TeamSpec",
     "TrainingPipeline",
     "check_quotas",
