@@ -31,7 +31,6 @@ from components import (
     Network,
     NetworkSpec,
     NodePool,
-    TeamNamespace,
     TeamSpec,
 )
 from components.function import source
@@ -307,18 +306,6 @@ class TestCluster:
 
         assert (identity["namespace"], identity["serviceAccount"]) == ("kube-system", "aws-node")
         assert list(attached) == ["ml-pod-network"]
-
-
-def test_a_team_has_a_restricted_namespace_with_a_quota_and_no_open_network() -> None:
-    made = up(lambda: TeamNamespace("churn", TeamSpec(gpus=4)))
-
-    labels = made.only(kubernetes.core.v1.Namespace)["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert made.only(kubernetes.core.v1.ResourceQuota)["spec"]["hard"]["requests.nvidia.com/gpu"] == "4"
-    policies = made.inputs(kubernetes.networking.v1.NetworkPolicy)
-    assert policies["churn-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    assert "ingress" not in policies["churn-allow-aws"]["spec"]
-    assert {each["metadata"]["namespace"] for each in policies.values()} == {"churn"}
 
 
 class TestFeatureStore:
