@@ -6,7 +6,6 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_kubernetes as kubernetes
 import pytest
 from pretend_aws import ACCOUNT, KEY, REGION, TOPIC, PretendAws, up
 from pydantic import ValidationError
@@ -31,7 +30,6 @@ from components import (
     Network,
     NetworkSpec,
     NodePool,
-    TeamSpec,
 )
 from components.function import source
 from functions.features import Feature, FeatureSchema
