@@ -64,7 +64,7 @@ def test_a_volume_that_a_pod_asked_for_and_a_key_that_goes_are_told_with_their_c
         AvailabilityZone="us-east-1a", Size=100, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
     )
     key = client("kms").create_key()["KeyMetadata"]["Arn"]
-    client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    client("kms").schedule_key_deletion(KeyId=key.rpartition("/")[2], PendingWindowInDays=7)
     found = remains("platform-leaver", {"cluster_name": "leaver", "vpc_id": "vpc-1", "kms_key_arn": key}, client)
     assert [each.kind for each in found] == ["volume", "key"]
     assert total(found) == pytest.approx(8.0)
