@@ -1,11 +1,14 @@
 """What an endpoint of each kind asks AWS for, and what of a spec is refused."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pulumi_aws as aws
 import pytest
-from pretend_aws import KEY, TOPIC, PretendAws, up
+from judging import resource
+from pretend_aws import ACCOUNT, CONFIG, KEY, REGION, TOPIC, PretendAws, up
+from pretend_cloud import settings
 from pydantic import ValidationError
 
 from components.endpoint import Endpoint
@@ -16,10 +19,15 @@ from components.endpoint_spec import (
     Rollout,
     ScaleToZeroSpec,
     ServerlessSpec,
+    Shadow,
     machine_image,
 )
+from components.release import Release, ReleaseSpec
 from components.spec import Spec
 from functions.release import naming
+from infra.check import check
+from infra.rehearsal.engine import Plan
+from policies.cost import TAGS
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/7"
 REAL_TIME = RealTimeSpec(instance_type="ml.m5.large", min_instances=2, max_instances=6, capture_percent=30)
@@ -452,3 +460,134 @@ G5 = {**M5, "instance_type": "ml.g5.xlarge"}
 def test_what_aws_would_refuse_is_refused_before(said: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         AnyStack.model_validate({"endpoint": said})
+
+
+def released(spec: EndpointSpec) -> PretendAws:
+    """An endpoint with its releases."""
+
+    def program() -> None:
+        made = Endpoint(
+            "churn-local",
+            spec,
+            model_package_arn=PACKAGE,
+            role_arn=f"arn:aws:iam::{ACCOUNT}:role/model",
+            captures_uri="s3://lake/churn/captures",
+            subnet_ids=["subnet-a"],
+            security_group_id="sg-1",
+            kms_key_arn=KEY,
+            alerts_topic_arn=TOPIC,
+            answers_uri="s3://lake/churn/answers",
+        )
+        Release(
+            "churn-local",
+            ReleaseSpec(gate={"accuracy": 0.8}),
+            endpoint_name=made.endpoint_name,
+            template=made.template,
+            first_names=made.first_names,
+            signing_key_arn=KEY.replace("ours", "signing"),
+            role_arn=f"arn:aws:iam::{ACCOUNT}:role/model",
+            bucket="lake",
+            bucket_arn="arn:aws:s3:::lake",
+            prefix="churn",
+            image_repository_arn=f"arn:aws:ecr:{REGION}:683313688378:repository/sagemaker-scikit-learn",
+            ledger_bucket="ledger",
+            ledger_bucket_arn="arn:aws:s3:::ledger",
+            kms_key_arn=KEY,
+            alerts_topic_arn=TOPIC,
+        )
+
+    return up(program)
+
+
+def violations(made: PretendAws) -> list[str]:
+    """What the packs say of all that was asked for, as if its tags came from the provider and a budget stood by."""
+    resources = tuple(
+        resource(each.typ, each.name, **{"tags": dict.fromkeys(TAGS, "x"), **each.inputs})
+        for each in made.resources
+        if each.custom
+    )
+    usd = 50_000.0
+    config = {**CONFIG, "slipway:usd_per_month": str(usd)}
+    told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=usd, config=config)
+    report = check([(told, Plan("churn-local", resources, (), {}))])
+    return [
+        f"{each.resource}: {each.sentence}" for each in report.violations if each.rule != "stack-watches-its-budget"
+    ]
+
+
+SHADOWED = REAL_TIME.model_copy(update={"shadow": Shadow(model_version=9)})
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "shadowed"])
+def test_every_kind_and_its_releases_keep_to_every_pack(kind: str) -> None:
+    assert violations(released({**KINDS, "shadowed": SHADOWED}[kind])) == []
+
+
+@pytest.fixture(scope="module")
+def machine() -> PretendAws:
+    return released(REAL_TIME)
+
+
+def test_the_packs_would_say_if_a_release_might_do_anything(machine: PretendAws) -> None:
+    [policy] = [each for each in machine.resources if each.typ == "aws:iam/rolePolicy:RolePolicy"][:1]
+    before = policy.inputs["policy"]
+    anything = {"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"}
+    try:
+        policy.inputs["policy"] = json.dumps({"Version": "2012-10-17", "Statement": [anything]})
+        assert violations(machine)
+    finally:
+        policy.inputs["policy"] = before
+
+
+def test_a_release_cannot_delete_and_the_collector_cannot_change(machine: PretendAws) -> None:
+    def allowed(name: str) -> set[str]:
+        statements = machine.statements(aws.iam.RolePolicy, name)
+        return {action for each in statements if each["Effect"] == "Allow" for action in each["Action"]}
+
+    assert not [each for each in allowed("churn-local-release") if each.startswith("sagemaker:Delete")]
+    assert {each for each in allowed("churn-local-release-keep") if each.startswith("sagemaker:")} == {
+        "sagemaker:DeleteEndpointConfig",
+        "sagemaker:DeleteModel",
+        "sagemaker:DescribeEndpoint",
+        "sagemaker:DescribeEndpointConfig",
+        "sagemaker:DescribeInferenceComponent",
+        "sagemaker:DescribeModel",
+        "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListInferenceComponents",
+        "sagemaker:ListModels",
+    }
+    assert "sagemaker:UpdateEndpoint" not in allowed("churn-local-release-verify")
+
+
+def test_every_way_out_of_every_step_is_recorded(machine: PretendAws) -> None:
+    states = json.loads(machine.only(aws.sfn.StateMachine)["definition"])["States"]
+
+    tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
+    assert {"Lock", "Verify", "Ready", "Model", "Configuration", "Update", "Look", "Check", "Record"} < set(tasks)
+    for name in set(tasks) - {"Failed", "Tell anyway"}:
+        [caught] = tasks[name]["Catch"]
+        assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "Failed")
+    assert tasks["Failed"]["Catch"][0]["Next"] == "Tell anyway"
+    assert states["Template"]["Result"]["tags"]["owner"] == "team"
+
+
+def test_an_endpoint_with_a_name_too_long_to_release_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 41 characters"):
+        Release("c" * 41, ReleaseSpec(gate={"accuracy": 0.8}), **dict.fromkeys(WIRING, "x"))
+
+
+WIRING = (
+    "endpoint_name",
+    "template",
+    "first_names",
+    "signing_key_arn",
+    "role_arn",
+    "bucket",
+    "bucket_arn",
+    "prefix",
+    "image_repository_arn",
+    "ledger_bucket",
+    "ledger_bucket_arn",
+    "kms_key_arn",
+    "alerts_topic_arn",
+)
