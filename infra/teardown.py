@@ -158,7 +158,8 @@ def _configurations(stack: str, client: Client) -> Iterator[Remain]:
         ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "endpoint configuration", "endpoint-config"),
         ("list_models", "Models", "ModelName", "model", "model"),
     ):
-        names = sorted(each[key] for each in _pages(sagemaker, operation, member, NameContains=stack))
+        found = _pages(sagemaker, operation, member, NameContains=stack)
+        names = sorted(each[key] for each in found if each[key].startswith(stack))
         for name in names:
             option = "endpoint-config-name" if command == "endpoint-config" else "model-name"
             why = "kept so that a rollback finds it"
