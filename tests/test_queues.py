@@ -671,3 +671,32 @@ def test_it_is_deployed_in_an_order_that_a_cluster_takes_and_taken_down_in_one(
 
     assert inside.objects() == []
     assert user.eks.list_pod_identity_associations(clusterName=cluster)["associations"] == []
+
+
+def test_what_is_deployed_under_the_component_s_former_name_stays(tmp_path: Path) -> None:
+    class TeamNamespace(pulumi.ComponentResource):
+        def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
+            super().__init__("slipway:index:TeamNamespace", name, opts=opts)
+            kubernetes.core.v1.Namespace(
+                name,
+                metadata={"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+
+    def former() -> None:
+        inside = pulumi.ResourceOptions(providers=[kubernetes.Provider("inside", kubeconfig="{}")])
+        for team in TEAMS:
+            TeamNamespace(team, inside)
+
+    engine = Engine(
+        tmp_path,
+        {
+            "aws": lambda settings: AwsProvider(settings.region, settings.account_id, settings.tags, None),
+            "kubernetes": lambda _: KubernetesProvider(tmp_path),
+        },
+    )
+    engine.up(stack(former))
+
+    steps = {step.name: step.op for step in engine.plan(stack(build)).steps if step.type.endswith(":Namespace")}
+
+    assert steps == {**dict.fromkeys(TEAMS, "update"), "platform-local-kueue-system": "create"}
