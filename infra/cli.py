@@ -308,6 +308,118 @@ def _finish_release(result: Any, as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def approve(
+    stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
+    version: Annotated[int, typer.Argument(help="The version of its registry.")],
+    reviewer: Annotated[str, typer.Option("--as", help="Your name: it stands in the ledger. Not that of who trained.")],
+    why: Annotated[str, typer.Option(help="What you looked at, and what you think of it.")] = "",
+) -> None:
+    """Approve a version as a second person, in the registry's role for approvers; its release starts by itself."""
+    with explained(False):
+        from infra.approvals import approve as approved
+        from infra.reach import reach
+
+        arn = approved(reach(stack), version, reviewer, why)
+        show.say(f"{arn} is approved by {reviewer}: follow its release with `slipway history {stack}`")
+
+
+api = typer.Typer(help="The prediction API of a product, for those who call it.", no_args_is_help=True)
+app.add_typer(api, name="api")
+
+
+@api.command()
+def openapi(stack: Annotated[str, typer.Argument(help="A product's stack, deployed or not.")]) -> None:
+    """Print the API's OpenAPI document."""
+    with explained(False):
+        from infra import prediction
+
+        print(json.dumps(prediction.openapi(*_api_of(stack)), indent=2))
+
+
+@api.command()
+def client(stack: Annotated[str, typer.Argument(help="A product's stack, deployed or not.")]) -> None:
+    """Print a typed Python client of the API: one module, for an application to keep."""
+    with explained(False):
+        from infra import prediction
+
+        print(prediction.client(*_api_of(stack)), end="")
+
+
+def _api_of(stack: str) -> tuple[Any, Any, Any]:
+    """The schema and shape of a stack's API, and where it is, as far as it is deployed."""
+    from components.prediction_api import shape
+    from infra.prediction import Addresses, in_rehearsal
+    from infra.reach import NotDeployed, reach
+    from infra.settings import SettingsError, load
+
+    program = load(stack).program
+    spec, schema = getattr(program, "api", None), getattr(program, "schema_of_features", None)
+    if spec is None or schema is None:
+        raise SettingsError(f"{stack} has no prediction API: set slipway:settings.api in its YAML")
+    try:
+        deployed = reach(stack)
+        addresses = Addresses(url=deployed.output("api_url"), token_url=deployed.output("api_token_url"))
+        if deployed.settings.environment == "local":
+            addresses = in_rehearsal(addresses, deployed.client("sts").meta.endpoint_url)
+    except NotDeployed:
+        addresses = Addresses()
+    return schema, shape(stack, spec), addresses
+
+
+pipeline = typer.Typer(help="Training pipelines: compile them, start them, make a version again.", no_args_is_help=True)
+app.add_typer(pipeline, name="pipeline")
+
+
+@pipeline.command("start")
+def start_pipeline(
+    stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
+    dataset: Annotated[str, typer.Option(help="What the data set that is made is called.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A parameter: learning_rate=0.1.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a training; the same start twice is one execution."""
+    with explained(as_json):
+        from infra import pipelines
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        given = dict(_parameter(each) for each in set_ or [])
+        started = pipelines.start(deployed.client, deployed.output("pipeline_name"), {"Dataset": dataset, **given})
+        if as_json:
+            print(json.dumps({"execution": started.arn}))
+        else:
+            show.out.print(started.arn, markup=False)
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r}: write name=value", param_hint="--set")
+    return name, value
+
+
+@pipeline.command("reproduce")
+def reproduce_version(
+    stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
+    version: Annotated[int, typer.Argument(help="The version of its registry.")],
+    as_json: Json = False,
+) -> None:
+    """Say with what a version was made, and how to make it again."""
+    with explained(as_json):
+        from infra import pipelines
+        from infra.approvals import package_arn
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        found = pipelines.reproduce(deployed.client, package_arn(deployed, version))
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            for line in found.lines():
+                show.out.print(line, markup=False)
+
+
 def _rehearsal() -> Any:
     from infra.rehearsal.session import Rehearsal
 

@@ -36,6 +36,7 @@ from components.model_registry import model_package_arn
 from components.release import machine_arn
 from functions.employment.features import PREVIOUS, SCHEMA
 from functions.employment.gate import GATE
+from functions.features import FeatureSchema
 from infra.contract import Platform
 from infra.pipelines import pack
 from infra.stack import Stack
@@ -102,6 +103,11 @@ class Employment(Stack):
     @property
     def needs(self) -> Sequence[str]:
         return (self.platform,)
+
+    @property
+    def schema_of_features(self) -> FeatureSchema:
+        """What the model is asked with."""
+        return SCHEMA
 
     @property
     def image(self) -> str:
