@@ -362,7 +362,7 @@ def _api_of(stack: str) -> tuple[Any, Any, Any]:
         addresses = Addresses(url=deployed.output("api_url"), token_url=deployed.output("api_token_url"))
         if deployed.settings.environment == "local":
             addresses = in_rehearsal(addresses, deployed.client("sts").meta.endpoint_url)
-    except NotDeployed:
+    except (NotDeployed, SettingsError):
         addresses = Addresses()
     return schema, shape(stack, spec), addresses
 
@@ -416,8 +416,11 @@ def reproduce_version(
         if as_json:
             print(json.dumps(found.to_dict(), indent=2))
         else:
-            for line in found.lines():
-                show.out.print(line, markup=False)
+            settings = " ".join(f"--set {name}={value}" for name, value in found.parameters.items() if name != "Dataset")
+            dataset = found.parameters["Dataset"]
+            show.out.print(f"slipway pipeline start {stack} --dataset {dataset} {settings}", markup=False)
+            for caveat in found.caveats:
+                show.out.print(f"but: {caveat}", markup=False)
 
 
 def _rehearsal() -> Any:
