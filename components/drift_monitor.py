@@ -12,7 +12,7 @@ from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.endpoint import VARIANT
 from components.function import Function
-from components.iam import allow, document, trust, use_key
+from components.iam import Statement, allow, document, local_arn, trust, use_key
 from components.logs import RetentionDays
 from components.runbook import Guide
 from components.spec import Spec
@@ -79,7 +79,10 @@ class DriftMonitor(pulumi.ComponentResource):
         alerts_topic_arn: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """It reads `prefix`/captures and `prefix`/models in the bucket, and writes `prefix`/monitors/drift."""
+        """It reads `prefix`/captures and `prefix`/models in the bucket, and writes `prefix`/monitors/drift.
+
+        Whichever version serves brings its own baseline; all are in the group of `model_package_arn`.
+        """
         super().__init__("slipway:index:DriftMonitor", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
@@ -95,7 +98,7 @@ class DriftMonitor(pulumi.ComponentResource):
                 ),
                 allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/captures/*"}}),
                 allow(["s3:PutObject"], pulumi.Output.concat(lake, "/monitors/drift/*")),
-                allow(["sagemaker:DescribeModelPackage"], model_package_arn),
+                *_may_see_what_serves(endpoint_name, model_package_arn),
                 use_key(kms_key_arn, "s3"),
             ],
             kms_key_arn=kms_key_arn,
@@ -111,7 +114,6 @@ class DriftMonitor(pulumi.ComponentResource):
                 "variant": VARIANT,
                 "captures": pulumi.Output.concat(uri, "/captures/"),
                 "reports": pulumi.Output.concat(uri, "/monitors/drift/"),
-                "model_package_arn": model_package_arn,
             }
         )
         schedule = _schedule(name, spec.schedule, function, event, lost.queue_arn, kms_key_arn, child)
@@ -166,6 +168,21 @@ class DriftMonitor(pulumi.ComponentResource):
                 "alarm_name": self.alarm_name,
             }
         )
+
+
+def _may_see_what_serves(endpoint_name: pulumi.Input[str], model_package_arn: pulumi.Input[str]) -> list[Statement]:
+    """The rights to follow an endpoint to its configuration, its model, and the version that this was made of."""
+
+    def named(kind: str, rest: str) -> pulumi.Output[str]:
+        return pulumi.Output.concat(local_arn("sagemaker", f"{kind}/"), endpoint_name, rest)
+
+    versions = pulumi.Output.from_input(model_package_arn).apply(lambda arn: f"{arn.rpartition('/')[0]}/*")
+    return [
+        allow(["sagemaker:DescribeEndpoint"], named("endpoint", "")),
+        allow(["sagemaker:DescribeEndpointConfig"], named("endpoint-config", "-*")),
+        allow(["sagemaker:DescribeModel"], named("model", "-*")),
+        allow(["sagemaker:DescribeModelPackage"], versions),
+    ]
 
 
 def _schedule(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import boto3
 
 from functions.drift.core import compare, from_json, observe
+from functions.live import live_package
 
 NAMESPACE: Final = "Slipway/Drift"
 WINDOW: Final = timedelta(hours=1)
@@ -24,17 +25,19 @@ def handler(event: dict[str, str], _context: object) -> dict[str, Any]:
     """Compare the last hour's captures with the baseline of the model that serves.
 
     `event` is the schedule's input: the endpoint's name and variant, where its captures are and where reports go (S3
-    URIs that end in a slash), and the ARN of the model package that brings the baseline. Returns the report.
+    URIs that end in a slash). A `model_package_arn` in it is compared with instead. Returns the report.
     """
     s3, now = boto3.client("s3"), datetime.now(UTC)
-    baseline = from_json(_open(s3, _baseline_uri(event["model_package_arn"])).read())
+    # Releases change what serves: each version is compared with its own training data.
+    package = event.get("model_package_arn") or live_package(boto3.client("sagemaker"), event["endpoint"])
+    baseline = from_json(_open(s3, _baseline_uri(package)).read())
     prefix = f"{event['captures']}{event['endpoint']}/{event['variant']}/"
     window = observe(baseline, _lines(s3, prefix, now))
     findings = compare(baseline, window)
     drifted = [finding for finding in findings if finding.reasons]
     report = {
         "endpoint": event["endpoint"],
-        "model_package_arn": event["model_package_arn"],
+        "model_package_arn": package,
         "time": now.isoformat(timespec="seconds"),
         "status": "insufficient" if not findings else "drifted" if drifted else "stable",
         "rows": window.rows,
