@@ -203,6 +203,70 @@ import helper
     assert passed == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
 
 
+def test_a_job_of_the_sdks_model_trainer_finds_its_folders(jobs):
+    """Its entrypoint is a shell script in a channel of its own, in which /opt/ml is written."""
+    folder = new("trainer")
+    shell = """
+set -e
+command -v pip3
+python3 /opt/ml/input/data/sm_drivers/scripts/environment.py
+. /opt/ml/input/sm_training.env
+cd /opt/ml/input/data/code
+python3 /opt/ml/input/data/sm_drivers/scripts/install_requirements.py requirements.txt
+python3 fit.py --rate 0.5
+"""
+    environment = """
+import json
+kind = json.load(open("/opt/ml/input/config/resourceconfig.json"))["current_instance_type"]
+open("/opt/ml/input/sm_training.env", "w").write(f"export KIND={kind}; export SM_MODEL_DIR=/opt/ml/model")
+"""
+    fit = """
+import os, pathlib, sys
+try:
+    import functions
+except ImportError:
+    pathlib.Path(os.environ["SM_MODEL_DIR"], "model.txt").write_text(" ".join([os.environ["KIND"], *sys.argv[1:]]))
+"""
+    jobs.put(f"{folder}/drivers/sm_train.sh", shell)
+    jobs.put(f"{folder}/drivers/scripts/environment.py", environment)
+    jobs.put(f"{folder}/drivers/scripts/install_requirements.py", "raise SystemExit('it installs')")
+    jobs.put(f"{folder}/code/fit.py", fit)
+    script = "/opt/ml/input/data/sm_drivers/sm_train.sh"
+    name = new("trainer")
+    jobs.sagemaker.create_training_job(
+        TrainingJobName=name,
+        RoleArn=jobs.user.role,
+        AlgorithmSpecification={
+            "TrainingImage": IMAGE,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["/bin/bash"],
+            "ContainerArguments": ["-c", f"chmod +x {script} && {script}"],
+        },
+        InputDataConfig=[
+            channel("code", f"s3://{BUCKET}/{folder}/code"),
+            channel("sm_drivers", f"s3://{BUCKET}/{folder}/drivers"),
+        ],
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/{folder}/out"},
+        ResourceConfig=RESOURCES,
+        StoppingCondition={"MaxRuntimeInSeconds": 60},
+    )
+    job = jobs.trained(name)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    assert members(jobs.read(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"model.txt": "ml.m7i.large --rate 0.5"}
+
+
+def test_what_an_isolated_script_starts_is_isolated_too(jobs):
+    program = """
+import subprocess, sys
+code = "import socket\\ntry:\\n    socket.create_connection(('127.0.0.1', PORT))\\nexcept OSError as error:\\n    print(error)"
+print("child:", subprocess.run([sys.executable, "-c", code], capture_output=True, text=True))
+""".replace("PORT", str(jobs.user.emulator.port))  # noqa: E501
+    name = jobs.train(program, EnableNetworkIsolation=True)
+    assert jobs.trained(name)["TrainingJobStatus"] == "Completed"
+    [line] = jobs.log("TrainingJobs", name, "child:")
+    assert "Network is unreachable" in line
+
+
 def test_what_a_script_measures_is_a_metric(jobs):
     program = "print('epoch 1 auc=0.7;')\nprint('epoch 2 auc=0.9;')\nprint('auc=none;')"
     name = jobs.train(program, MetricDefinitions=[{"Name": "auc", "Regex": "auc=([^;]+);"}])
@@ -386,7 +450,10 @@ GROUP = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/a"
             {**SPOT, "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}},
             "greater than or equal to MaxRuntimeInSeconds",
         ),
-        ({"StoppingCondition": {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 2}}, "It is only supported when EnableManagedSpotTraining"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 2}},
+            "It is only supported when EnableManagedSpotTraining",
+        ),
         ({**SPOT, "ResourceConfig": {**RESOURCES, "KeepAlivePeriodInSeconds": 60}}, "KeepAlivePeriodInSeconds is not"),
         *(
             ({"ResourceConfig": {**RESOURCES, "InstanceType": kind, "VolumeKmsKeyId": KEY}}, "local NVMe storage")

@@ -1,4 +1,4 @@
-"""SageMaker's managed MLflow in the emulator: servers through boto3, runs through signed requests and mlflow's client."""
+"""SageMaker's managed MLflow in the emulator: servers through boto3, runs by signed requests and mlflow's client."""
 
 import hashlib
 import json

@@ -267,7 +267,7 @@ def test_conditions_of_every_kind_hold_and_do_not(pipelines):
         {"Type": "In", "QueryValue": word, "Values": ["a", "b"]},
         condition("NotEquals", word, "c"),
         {"Type": "NotIn", "QueryValue": word, "Values": ["a", "c"]},
-        {"Type": "Not", "Expression": condition("Equals", number, 4)},
+        {"Type": "Not", "Condition": condition("Equals", number, 4)},
         {"Type": "Or", "Conditions": [condition("Equals", number, 4), condition("Equals", word, "b")]},
     ]
     broken = [
@@ -748,6 +748,7 @@ FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
         ([{**train(), "RetryPolicies": [{"ExceptionType": ["Step.THROTTLING"]}]}], "of MaxAttempts and ExpireAfterMin"),
         ([{"Name": "c", "Type": "Condition", "Arguments": {"Conditions": []}}], "Step 'c': Conditions must have"),
         ([{"Name": "c", "Type": "Condition", "Arguments": {"Conditions": [{"Type": "Like"}]}}], "of type 'Like'"),
+        ([{"Name": "c", "Type": "Condition", "Arguments": {"Conditions": [7]}}], "a condition is 7"),
         ([{"Name": "c", "Type": "Condition", "Arguments": {"Conditions": [{"Type": "Equals", "LeftValue": 1}]}}],
          "a condition of type Equals lacks RightValue"),
         ([{"Name": "l", "Type": "Lambda", "Arguments": {}}], "Step 'l': FunctionArn is missing"),
@@ -767,6 +768,24 @@ def test_a_definition_has_the_schema_of_2020(pipelines, text, words):
         pipelines.sagemaker.create_pipeline(
             PipelineName=new("pipeline"), PipelineDefinition=text, RoleArn=pipelines.user.role
         )
+
+
+def test_a_definition_of_the_sdk_is_taken(pipelines):
+    """Version 3.27 writes null for what was not asked for, and an experiment's name."""
+    experiment = {"ExperimentName": got("Execution.PipelineName"), "TrialName": got("Execution.PipelineExecutionId")}
+    definition = {
+        "Version": "2020-12-01",
+        "Metadata": {},
+        "Parameters": [],
+        "PipelineExperimentConfig": experiment,
+        "MlflowConfig": None,
+        "Steps": [fail()],
+    }
+    asked = {"PipelineName": new("pipeline"), "RoleArn": pipelines.user.role}
+    pipelines.sagemaker.create_pipeline(PipelineDefinition=json.dumps(definition), **asked)
+    definition["MlflowConfig"] = {"MlflowResourceArn": "arn"}
+    with pytest.raises(ClientError, match="pipelines with MlflowConfig in their definition are not rehearsed"):
+        pipelines.sagemaker.update_pipeline(PipelineDefinition=json.dumps(definition), **asked)
 
 
 def test_a_step_that_is_not_rehearsed_says_so(pipelines):

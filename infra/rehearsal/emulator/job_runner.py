@@ -25,6 +25,8 @@ CODE: Final = "SLIPWAY_JOB_CODE"
 ISOLATED: Final = "SLIPWAY_JOB_ISOLATED"
 """The environment variable that keeps a job off the network; it holds the emulator's port, which is off limits, too."""
 REPOSITORY: Final = Path(__file__).parents[3]
+SITE: Final = Path(__file__).parent / "job_site"
+"""Where a program's own processes find what shuts them off, too."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "")
 
 
@@ -65,24 +67,29 @@ def _is_known(host: Any) -> bool:
     return True
 
 
+def shut_off() -> None:
+    """Take this repository off the paths that modules are imported from, and the network where the job has none.
+
+    What the job's code does not bring along is missing here as it would be in AWS, even where this repository has it.
+    """
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() not in (REPOSITORY, SITE)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "infra"]:
+        del sys.modules[name]
+    if ISOLATED in os.environ:
+        isolate(int(os.environ[ISOLATED]))
+
+
 def main() -> None:
     """Run the program that the command line names, and exit as it does."""
     children.watch_parent()
-    code, isolated = os.environ.pop(CODE, ""), os.environ.pop(ISOLATED, "")
+    code = [path for path in os.environ.pop(CODE, "").split(os.pathsep) if path]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), *code])  # for what the program starts
     argv = sys.argv[1:]
-    if code:
-        os.environ["PYTHONPATH"] = code
     python = python_program(argv)
     if python is None:
         sys.exit(_start(argv))
-    # What the code does not bring along is missing here as it would be in AWS, even where this repository has it.
-    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != REPOSITORY]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "infra"]:
-        del sys.modules[name]
-    if isolated:
-        isolate(int(isolated))
-    if code:
-        sys.path[:0] = code.split(os.pathsep)
+    shut_off()
+    sys.path[:0] = code
     module, sys.argv = python
     if module:
         sys.path.insert(0, os.getcwd())

@@ -1,8 +1,8 @@
 """SageMaker's jobs as local processes: what training, processing and batch transform have in common.
 
 A container image is not run: the job's own code runs in the Python of this environment, as one process for all
-instances. A container's `/opt/ml` is a folder of the job's own: a leading `/opt/ml` in arguments, hyperparameters and
-environment variables is replaced by it. The job's log says so.
+instances. A container's `/opt/ml` is a folder of the job's own, which stands for it in arguments, hyperparameters and
+environment variables, and in the scripts that the SageMaker SDK brings along to start a user's. The job's log says so.
 """
 
 import os
@@ -40,6 +40,8 @@ GRACE_SECONDS: Final = 10.0
 """How long a program may go on after SIGTERM. AWS gives it 120 s."""
 LOG_SECONDS: Final = 1.0
 ROOT: Final = "/opt/ml"
+PATHS: Final = re.compile(r"(?<![\w.~/-])/opt/ml(?![\w.-])")
+"""The container's folder, where a path begins with it: not in `s3://bucket/opt/ml`."""
 REASON_LENGTH: Final = 1024
 """The longest FailureReason, from the service model."""
 TABLES: Final = {"TrainingJob": "training_jobs", "ProcessingJob": "processing_jobs", "TransformJob": "transform_jobs"}
@@ -238,10 +240,12 @@ class Job:
         return self.folder / "opt/ml"
 
     def local(self, text: str) -> str:
-        """A path of the container's as one here; every other text as it is."""
-        if text == ROOT or text.startswith(f"{ROOT}/"):
-            return str(self.ml) + text.removeprefix(ROOT)
-        return text
+        """A text with the container's paths as they are here."""
+        return PATHS.sub(lambda _: str(self.ml), text)
+
+    def localize(self, script: Path) -> None:
+        """Put the paths of this machine in a script that is no user's own, but the SDK's."""
+        script.write_text(self.local(script.read_text("utf-8")), "utf-8")
 
     def describe(self) -> Json:
         """The answer of its Describe."""
@@ -328,6 +332,15 @@ class Job:
     def response_object(self) -> Json:
         """What moto calls the answer of Describe."""
         return self.describe()
+
+
+def localize_scripts(job: Job, command: Sequence[str]) -> None:
+    """Put the paths of this machine in the shell scripts that a command line names."""
+    for word in command:
+        for path in re.findall(rf"{ROOT}/[\w./-]+\.sh", word):
+            script = Path(job.local(path))
+            if script.is_file():
+                job.localize(script)
 
 
 class Ended:
@@ -418,17 +431,33 @@ def environment(job: Job, isolated: bool, variables: Mapping[str, str], code: Pa
         told = {name: text for name, text in told.items() if name not in ("AWS_ENDPOINT_URL", "HOME")}
         told[job_runner.ISOLATED] = str(port)
     own = {name: job.local(text) for name, text in variables.items()}
+    path = f"{_programs(job)}{os.pathsep}{told.get('PATH', '')}"
     imported = [str(code)] if code else []
-    imported += [job.local(path) for path in own.pop("PYTHONPATH", "").split(os.pathsep) if path]
+    packages = str(job.folder / "packages")  # a program that calls pip must not change the environment it runs in
+    imported += [packages, *(job.local(each) for each in own.pop("PYTHONPATH", "").split(os.pathsep) if each)]
     return {
         **told,
+        "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",  # on a machine that others share, several threads wait for each other
         "TMPDIR": str(job.folder),
+        "PIP_TARGET": packages,
         **own,
         job_runner.CODE: os.pathsep.join(imported),
     }
+
+
+def _programs(job: Job) -> Path:
+    """A folder with what shell scripts call: this Python, and a pip that installs nothing."""
+    folder = job.folder / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    said = "rehearsal: nothing is installed: the packages of this environment are used"
+    for names, line in ((("python3", "python"), f'exec "{sys.executable}" "$@"'), (("pip3", "pip"), f'echo "{said}"')):
+        for name in names:
+            (folder / name).write_text(f"#!/bin/sh\n{line}\n", "utf-8")
+            (folder / name).chmod(0o755)
+    return folder
 
 
 def last_words(lines: Sequence[str]) -> str:

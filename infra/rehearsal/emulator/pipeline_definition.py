@@ -205,7 +205,8 @@ def read(text: str) -> Definition:
         raise Invalid("It is not a JSON object")
     if document.get("Version") != VERSION:
         raise Invalid(f"Version is {document.get('Version')!r}; it must be {VERSION!r}")
-    if unknown := set(document) - {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"}:
+    told = {name for name, value in document.items() if value is not None}  # the SDK writes null for what is not asked
+    if unknown := told - {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"}:
         raise NotImplementedError(f"pipelines with {', '.join(sorted(unknown))} in their definition are not rehearsed")
     definition = Definition(text)
     for raw in document.get("Parameters") or ():
@@ -335,12 +336,19 @@ def _check_policies(step: Step) -> None:
             raise Wrong(f"MaxAttempts of a retry policy is {policy['MaxAttempts']}; it must be from 1 to 20")
 
 
+def denied(condition: Json) -> Any:
+    """What a condition of type Not denies; the SDK has had two words for it."""
+    return condition["Condition"] if "Condition" in condition else condition["Expression"]
+
+
 def _check_condition(condition: Any) -> None:
-    kind = condition.get("Type") if isinstance(condition, dict) else None
+    if not isinstance(condition, dict):
+        raise Wrong(f"a condition is {condition!r}; it must be an object")
+    kind = condition.get("Type")
     wanted = {
         **dict.fromkeys(COMPARISONS, ("LeftValue", "RightValue")),
         **dict.fromkeys(("In", "NotIn"), ("QueryValue", "Values")),
-        "Not": ("Expression",),
+        "Not": ("Condition" if "Condition" in condition else "Expression",),
         "Or": ("Conditions",),
     }
     if kind not in wanted:
@@ -348,7 +356,7 @@ def _check_condition(condition: Any) -> None:
     if missing := [name for name in wanted[kind] if name not in condition]:
         raise Wrong(f"a condition of type {kind} lacks {', '.join(missing)}")
     if kind == "Not":
-        _check_condition(condition["Expression"])
+        _check_condition(denied(condition))
     for each in condition["Conditions"] if kind == "Or" else ():
         _check_condition(each)
 

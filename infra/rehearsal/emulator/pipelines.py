@@ -31,6 +31,7 @@ from infra.rehearsal.emulator.pipeline_definition import (
     NAMED,
     Definition,
     Step,
+    denied,
     is_reference,
     property_file,
     tokens,
@@ -647,7 +648,7 @@ def _holds(condition: Json) -> bool:
     """Whether a condition is fulfilled; its references are resolved. Raises StepFailed."""
     kind = condition["Type"]
     if kind == "Not":
-        return not _holds(condition["Expression"])
+        return not _holds(denied(condition))
     if kind == "Or":
         return any([_holds(each) for each in condition["Conditions"]])
     if kind in ("In", "NotIn"):

@@ -70,6 +70,7 @@ class ProcessingJob(Job):
             "for all instances"
         )
         self._download()
+        jobs.localize_scripts(self, [*app["ContainerEntrypoint"], *(app.get("ContainerArguments") or ())])
         self.started = self.modified
         isolated = bool((self.params.get("NetworkConfig") or {}).get("EnableNetworkIsolation"))
         variables = {

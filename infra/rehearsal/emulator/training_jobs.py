@@ -29,6 +29,7 @@ PROGRAM: Final = "sagemaker_program"
 SUBMITTED: Final = "sagemaker_submit_directory"
 CHECKPOINTS: Final = "/opt/ml/checkpoints"
 LOGS: Final = "TrainingJobs"
+NOT_INSTALLED: Final = "requirements.txt is not installed: the packages of this environment are used"
 NOT_REHEARSED: Final = (
     *("ServerlessJobConfig", "SessionChainingConfig", "MlflowConfig", "ModelPackageConfig"),
     *("DebugRuleConfigurations", "ProfilerRuleConfigurations", "TensorBoardOutputConfig"),
@@ -288,9 +289,10 @@ class TrainingJob(Job):
             target.mkdir(parents=True)
             count = self.storage.download(source["S3Uri"], target)
             self._say(f"channel {name}: {count} object(s) from {source['S3Uri']}")
+        self._localize_drivers()
         for name, content in (
             ("hyperparameters", self.params.get("HyperParameters") or {}),
-            ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
+            ("resourceconfig", self._resource_config()),
             ("inputdataconfig", self._input_config()),
         ):
             (self.ml / f"input/config/{name}.json").write_text(json.dumps(content), "utf-8")
@@ -301,6 +303,29 @@ class TrainingJob(Job):
             count = self.storage.download(f"{uri.rstrip('/')}/", kept)
             self._say(f"checkpoints: {count} file(s) from {uri}")
             self._saved = {str(path): _stamp(path) for path in kept.rglob("*") if path.is_file()}
+
+    def _localize_drivers(self) -> None:
+        """Let the SDK's own scripts (its ModelTrainer's channel `sm_drivers`) find their folders here."""
+        drivers = self.ml / "input/data/sm_drivers"
+        for script in (*drivers.rglob("*.sh"), *drivers.rglob("*.py")):
+            self.localize(script)
+        if (installer := drivers / "scripts/install_requirements.py").is_file():
+            installer.write_text(f"print({NOT_INSTALLED!r})\n", "utf-8")
+        algorithm = self.params["AlgorithmSpecification"]
+        command = [*(algorithm.get("ContainerEntrypoint") or ()), *(algorithm.get("ContainerArguments") or ())]
+        jobs.localize_scripts(self, command)
+
+    def _resource_config(self) -> Json:
+        kind = self.params["ResourceConfig"].get("InstanceType", "")
+        group = {"instance_group_name": "homogeneousCluster", "instance_type": kind, "hosts": ["algo-1"]}
+        return {
+            "current_host": "algo-1",
+            "current_instance_type": kind,
+            "current_group_name": "homogeneousCluster",
+            "hosts": ["algo-1"],
+            "instance_groups": [group],
+            "network_interface_name": "lo",
+        }
 
     def _input_config(self) -> Json:
         channels = self.params.get("InputDataConfig") or ()
@@ -374,7 +399,7 @@ class TrainingJob(Job):
         if not (code / program).is_file():
             raise JobFailed(f"AlgorithmError: framework error: the code has no {program}, which {PROGRAM} names")
         if (code / "requirements.txt").exists():
-            self._say("requirements.txt is not installed: the packages of this environment are used")
+            self._say(NOT_INSTALLED)
         return program, code
 
     def _argv(self, program: str, code: Path | None) -> list[str]:
@@ -393,7 +418,6 @@ class TrainingJob(Job):
         channels = [each["ChannelName"] for each in self.params.get("InputDataConfig") or ()]
         resources = self.params["ResourceConfig"]
         ml = self.ml
-        resource_config = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
         told: dict[str, Any] = {
             "SM_HOSTS": ["algo-1"],
             "SM_CURRENT_HOST": "algo-1",
@@ -417,7 +441,7 @@ class TrainingJob(Job):
             "SM_OUTPUT_DATA_DIR": ml / "output/data",
             "SM_OUTPUT_INTERMEDIATE_DIR": ml / "output/intermediate",
             "SM_INPUT_DATA_CONFIG": self._input_config(),
-            "SM_RESOURCE_CONFIG": resource_config,
+            "SM_RESOURCE_CONFIG": self._resource_config(),
             **{f"SM_CHANNEL_{name.upper()}": ml / "input/data" / name for name in channels},
             **{f"SM_HP_{name.upper()}": value for name, value in own.items()},
         }
