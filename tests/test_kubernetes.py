@@ -1,6 +1,7 @@
 """The rehearsal's Kubernetes: what it accepts, what it stores, and what it says does not run."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from infra.rehearsal.kubernetes import NOTICE, NOTICE_KEY, KubernetesProvider
 from infra.rehearsal.kubernetes_crds import definitions
+from infra.rehearsal.kubernetes_crds.rules import amount
 from infra.rehearsal.provider import UNKNOWN, Props, ProviderError, symbol
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -114,6 +116,20 @@ def node_class(**spec: Any) -> Props:
             **spec,
         },
     }
+
+
+def disrupted(**disruption: Any) -> Props:
+    pool = node_pool()
+    pool["spec"]["disruption"] = {"consolidateAfter": "10m", **disruption}
+    return pool
+
+
+def required(key: str, operator: str = "In", *values: str) -> Props:
+    return {"key": key, "operator": operator, "values": list(values) or ["one"]}
+
+
+def card(kind: str) -> Props:
+    return {"networkCardIndex": 0, "deviceIndex": 0, "interfaceType": kind}
 
 
 def daemon_set(image: Any = "registry/plugin:v1", app: str = "plugin") -> Props:
@@ -402,6 +418,75 @@ def test_takes_a_custom_resource_that_is_right(cluster: KubernetesProvider, type
         (NODE_CLASS, node_class(amiSelectorTerms=[{"alias": "al2023"}]), r"alias: .*al2023"),
         (NODE_CLASS, node_class(instanceProfile="node"), r"spec.role: set role or instanceProfile, and not both"),
         (OVERLAY, {"spec": {"capacity": {"cpu": 4}, "requirements": []}}, r"spec.capacity.cpu: cannot be laid over"),
+        (
+            OVERLAY,
+            {"spec": {"price": "1", "priceAdjustment": "+1", "requirements": []}},
+            r"spec.price: set it or price",
+        ),
+        (
+            NODE_POOL,
+            disrupted(budgets=[{"nodes": "0", "schedule": "0 8 * * *"}]),
+            r"budgets.0: set schedule and duration",
+        ),
+        (
+            NODE_POOL,
+            node_pool(requirements=[required("karpenter.sh/nodepool")]),
+            r"karpenter.sh/nodepool is Karpenter's",
+        ),
+        (
+            NODE_POOL,
+            node_pool(requirements=[required("cpu", "Gt", "4", "8")]),
+            r"requirements.0.values: set one whole num",
+        ),
+        (
+            NODE_POOL,
+            node_pool(requirements=[{**required("a"), "minValues": 2}]),
+            r"requirements.0.minValues: is above the",
+        ),
+        (NODE_CLASS, node_class(amiSelectorTerms=[{"id": "ami-0a"}]), r"spec.amiFamily: set it, or an alias"),
+        (NODE_CLASS, node_class(subnetSelectorTerms=[{}]), r"spec.subnetSelectorTerms.0: set one of tags, id"),
+        (NODE_CLASS, node_class(securityGroupSelectorTerms=[{"id": "sg-1", "name": "x"}]), r"Terms.0.id: stands alone"),
+        (NODE_CLASS, node_class(blockDeviceMappings=[{"ebs": {}}]), r"blockDeviceMappings.0.ebs: set volumeSize or"),
+        (
+            NODE_CLASS,
+            node_class(networkInterfaces=[card("efa-only")]),
+            r"networkInterfaces: the first, device 0 of card",
+        ),
+        (
+            NODE_CLASS,
+            node_class(tags={"karpenter.sh/nodepool": "x"}),
+            r"spec.tags.karpenter.sh/nodepool: is Karpenter's",
+        ),
+        (NODE_CLASS, node_class(placementGroupSelector={}), r"placementGroupSelector: set name or id"),
+        (f"{KUEUE}:ResourceFlavor", {"spec": {"topologyName": "ec2"}}, r"spec.nodeLabels: set one at least"),
+        (
+            f"{KUEUE}:ResourceFlavor",
+            {"spec": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}},
+            r"spec.tolerations.0.value: takes none with the operator Exists",
+        ),
+        (
+            f"{KUEUE}:Topology",
+            {"spec": {"levels": [{"nodeLabel": "kubernetes.io/hostname"}, {"nodeLabel": "rack"}]}},
+            r"spec.levels: kubernetes.io/hostname can only be the lowest",
+        ),
+        (
+            f"{KUEUE}:ClusterQueue",
+            queue(flavorFungibility={"preference": "BorrowingOverPreemption", "whenCanBorrow": "MayStopSearch"}),
+            r"spec.flavorFungibility.preference: set whenCanBorrow and whenCanPreempt",
+        ),
+        (
+            f"{KUEUE}:ClusterQueue",
+            queue(preemption={"borrowWithinCohort": {"policy": "LowerPriority"}}),
+            r"spec.preemption.borrowWithinCohort.policy: set reclaimWithinCohort too",
+        ),
+        (
+            f"{KUEUE}:Cohort",
+            {
+                "metadata": {"name": "teams"},
+                "spec": {"resourceGroups": queue([flavor(borrowingLimit=1)])["spec"]["resourceGroups"]},
+            },
+            r"only what has a cohort \(a cohort: a parent\)",
+        ),
     ],
 )
 def test_refuses_a_custom_resource_and_names_the_place(
@@ -503,6 +588,28 @@ def test_new_configuration_is_a_new_object(cluster: KubernetesProvider) -> None:
     diff = cluster.diff(CONFIG, old, {**old, "data": {"a": "2"}}, [])
 
     assert (diff.replaces, diff.delete_before_replace) == (("data.a",), True)
+
+
+@pytest.mark.parametrize(
+    "quantity, number",
+    [
+        ("500m", "0.5"),
+        ("64Gi", str(64 * 2**30)),
+        ("1e3", "1000"),
+        ("16", "16"),
+        (16, "16"),
+        ("2k", "2000"),
+        ("0.5", "0.5"),
+    ],
+)
+def test_quantities_are_numbers(quantity: Any, number: str) -> None:
+    assert amount(quantity) == Decimal(number)
+
+
+@pytest.mark.parametrize("quantity", ["many", "1Ki5", "1mi", ""])
+def test_what_is_no_quantity_is_refused(quantity: str) -> None:
+    with pytest.raises(ValueError, match="is no Kubernetes quantity"):
+        amount(quantity)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
