@@ -652,8 +652,8 @@ def _holds(condition: Json) -> bool:
     if kind == "Or":
         return any([_holds(each) for each in condition["Conditions"]])
     if kind in ("In", "NotIn"):
-        found: bool = condition["QueryValue"] in condition["Values"]
-        return found == (kind == "In")
+        found = bool(condition["QueryValue"] in condition["Values"])
+        return found if kind == "In" else not found
     left, right = condition["LeftValue"], condition["RightValue"]
     try:
         return COMPARISONS[kind](left, right)
