@@ -81,6 +81,8 @@ class ModelRegistry(pulumi.ComponentResource):
     complete_function_arn: pulumi.Output[str]
     approvals_function_name: pulumi.Output[str]
     retention_function_name: pulumi.Output[str]
+    consumer_access: pulumi.Output[str]
+    """What the consumers' accounts need besides, as JSON: see `for_consumers`."""
     guides: list[Guide]
 
     def __init__(
@@ -222,6 +224,9 @@ class ModelRegistry(pulumi.ComponentResource):
         self.signing_key_arn, self.approver_role_arn = key.arn, approver.arn
         self.complete_function_name, self.complete_function_arn = complete.name, complete.arn
         self.approvals_function_name, self.retention_function_name = approvals.name, retention.name
+        self.consumer_access = pulumi.Output.json_dumps(
+            for_consumers(spec.consumers, bucket_arn=bucket_arn, prefix=prefix) if spec.consumers else {}
+        )
         self.register_outputs(
             {
                 "model_package_group_name": self.model_package_group_name,
@@ -232,6 +237,7 @@ class ModelRegistry(pulumi.ComponentResource):
                 "complete_function_arn": self.complete_function_arn,
                 "approvals_function_name": self.approvals_function_name,
                 "retention_function_name": self.retention_function_name,
+                "consumer_access": self.consumer_access,
             }
         )
 
@@ -284,7 +290,9 @@ def may_verify(
     ]
 
 
-def for_consumers(accounts: Sequence[str], *, bucket_arn: str, prefix: str) -> Mapping[str, list[Statement]]:
+def for_consumers(
+    accounts: Sequence[str], *, bucket_arn: pulumi.Input[str], prefix: str
+) -> Mapping[str, list[Statement]]:
     """What other accounts need beside the group's policy to serve a version; without any of it, CreateModel is denied.
 
     Returns the statements for the policies of the `bucket` that has the models, of the `key` that encrypts them, and of
@@ -293,7 +301,7 @@ def for_consumers(accounts: Sequence[str], *, bucket_arn: str, prefix: str) -> M
     who = {"AWS": [f"arn:aws:iam::{account}:root" for account in accounts]}
     return {
         "bucket": [
-            {**allow(["s3:GetObject"], f"{bucket_arn}/{prefix}/models/*"), "Principal": who},
+            {**allow(["s3:GetObject"], pulumi.Output.concat(bucket_arn, f"/{prefix}/models/*")), "Principal": who},
             {
                 **allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/models/*"}}),
                 "Principal": who,

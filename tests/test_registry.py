@@ -480,6 +480,8 @@ class TestComplete:
         assert sign.image_digest(ecr, f"{name}@sha256:abc") == "sha256:abc"
         with pytest.raises(CannotBeSigned, match="does not exist"):
             sign.image_digest(ecr, f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}:2")
+        with pytest.raises(CannotBeSigned, match="is in eu-west-1: an endpoint takes images of its own region"):
+            sign.image_digest(ecr, f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{name}:1")
         with pytest.raises(CannotBeSigned, match="not of ECR"):
             sign.image_digest(ecr, "docker.io/library/python:3")
 

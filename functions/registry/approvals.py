@@ -71,7 +71,7 @@ def decide(
         _follow(sagemaker, package)
         if package["ModelApprovalStatus"] != "Approved":
             return {"rejected": arn}
-        entry = _entry(detail, sagemaker.describe_model_package(ModelPackageName=arn), s3, endpoint)
+        entry = _entry(detail, sagemaker.describe_model_package(ModelPackageName=arn), s3, endpoint, myself)
         ledger.append(s3, ledger_bucket, entry)
     if release is None:
         return {"approved": arn, "release": "not started: no state machine is named"}
@@ -99,8 +99,8 @@ def _not_in_force(detail: Mapping[str, Any], package: Mapping[str, Any], myself:
     by = caller(detail)
     last = package.get("LastModifiedBy", {}).get("IamIdentity", {}).get("Arn", "")
     own = last.rpartition("/")[0] == myself.rpartition("/")[0]  # an attempt before this one
-    if last != by and not own:
-        return f"{last or 'someone unknown'} changed the version after {by} decided: decide again"
+    if last and last != by and not own:
+        return f"{last} changed the version after {by} decided: decide again"
     changed = ledger.moment(modified(package))
     if not own and (changed - ledger.moment(detail["eventTime"])).total_seconds() > LATE_SECONDS:
         return f"{by} changed the version at {changed:%H:%M:%S}, after the decision: decide again"
@@ -117,13 +117,14 @@ def _follow(sagemaker: Any, package: Mapping[str, Any]) -> None:
         )
 
 
-def _entry(detail: Mapping[str, Any], package: Mapping[str, Any], s3: Any, endpoint: str) -> Entry:
+def _entry(detail: Mapping[str, Any], package: Mapping[str, Any], s3: Any, endpoint: str, myself: str) -> Entry:
     """The approval, with what it was given to."""
     metadata = package.get("CustomerMetadataProperties", {})
     evidence: dict[str, Any] = {
         "user_identity": detail["userIdentity"],
         "description": package.get("ApprovalDescription", ""),
         "package_modified_at": modified(package),
+        "recorded_by": myself,
         "author": metadata.get("author", ""),
         "by_its_author": same_person(caller(detail), metadata.get("author", "")),
     }

@@ -131,7 +131,9 @@ def image_digest(ecr: Any, image: str) -> str:
     found = IMAGE.fullmatch(image)
     if not found:
         raise CannotBeSigned(f"image {image} is not of ECR: name it with its digest, as name@sha256:…")
-    registry, _, repository, tag = found.groups()
+    registry, region, repository, tag = found.groups()
+    if region != ecr.meta.region_name:
+        raise CannotBeSigned(f"image {image} is in {region}: an endpoint takes images of its own region alone")
     try:
         answer = ecr.batch_get_image(
             registryId=registry,
