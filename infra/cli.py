@@ -416,9 +416,9 @@ def reproduce_version(
         if as_json:
             print(json.dumps(found.to_dict(), indent=2))
         else:
-            settings = " ".join(f"--set {name}={value}" for name, value in found.parameters.items() if name != "Dataset")
-            dataset = found.parameters["Dataset"]
-            show.out.print(f"slipway pipeline start {stack} --dataset {dataset} {settings}", markup=False)
+            told = dict(found.parameters)
+            options = [f"--dataset {told.pop('Dataset')}", *(f"--set {name}={value}" for name, value in told.items())]
+            show.out.print(f"slipway pipeline start {stack} {' '.join(options)}", markup=False)
             for caveat in found.caveats:
                 show.out.print(f"but: {caveat}", markup=False)
 

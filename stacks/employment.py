@@ -44,6 +44,7 @@ from infra.stack import Stack
 CODE = "employment"
 """The folder of `functions/` with what trains and serves."""
 
+HYPERPARAMETERS = {"learning-rate": 0.15, "max-iter": 80, "seed": 7}
 CARD = {
     "owner": "employment-team",
     "purpose": "Tell how likely it is that a person has work, from what the census asks about them.",
@@ -76,7 +77,7 @@ class Employment(Stack):
     registry: RegistrySpec
     api: PredictionApiSpec | None = None
     """Predictions for applications, over HTTPS; without it, only AWS identities of this account ask the endpoint."""
-    pipeline: PipelineSpec = PipelineSpec(gate=GateSpec(at_least=GATE))
+    pipeline: PipelineSpec = PipelineSpec(gate=GateSpec(at_least=GATE), hyperparameters=HYPERPARAMETERS)
     release: ReleaseSpec = ReleaseSpec(gate=GATE)
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
@@ -93,7 +94,8 @@ class Employment(Stack):
     @classmethod
     def _with_gate(cls, pipeline: Any) -> Any:
         named = isinstance(pipeline, dict) and "definition" not in pipeline
-        return {"gate": {"at_least": GATE}, **pipeline} if named else pipeline
+        said = {"gate": {"at_least": GATE}, "hyperparameters": HYPERPARAMETERS}
+        return {**said, **pipeline} if named else pipeline
 
     @field_validator("release", mode="before")
     @classmethod
