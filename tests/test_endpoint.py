@@ -572,8 +572,9 @@ def test_every_way_out_of_every_step_is_recorded(machine: PretendAws) -> None:
 
 
 def test_an_endpoint_with_a_name_too_long_to_release_is_refused() -> None:
+    wiring: dict[str, Any] = dict.fromkeys(WIRING, "x")
     with pytest.raises(ValueError, match="has 41 characters"):
-        Release("c" * 41, ReleaseSpec(gate={"accuracy": 0.8}), **dict.fromkeys(WIRING, "x"))
+        Release("c" * 41, ReleaseSpec(gate={"accuracy": 0.8}), **wiring)
 
 
 WIRING = (

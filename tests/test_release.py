@@ -14,7 +14,7 @@ from pretend_aws import CONFIG
 from pretend_cloud import settings
 
 from components.endpoint import Endpoint
-from components.endpoint_spec import EndpointSpec, RealTimeSpec, Rollout
+from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
 from components.ledger import Ledger, LedgerSpec
 from components.release import Release, ReleaseSpec
 from functions import ledger
@@ -63,8 +63,10 @@ SPEC = RealTimeSpec(
     min_instances=2,
     max_instances=4,
     max_latency_ms=500,
-    rollout=Rollout(kind="canary", step_percent=50, bake_minutes=4),
+    rollout=Rollout(kind="canary", step_percent=50, bake_minutes=1),
 )
+WATCHED = SPEC.model_copy(update={"rollout": Rollout(kind="canary", step_percent=50, bake_minutes=5)})
+"""Long enough in the rehearsal (6 s a step) to see a candidate fail."""
 
 
 @dataclass
@@ -76,6 +78,10 @@ class Product:
     outputs: Mapping[str, Any]
     lake: str
     key: str
+
+    def __post_init__(self) -> None:
+        # boto3 clients may be shared by threads; making one for every request costs more than the request.
+        self._runtime = self.user.client("sagemaker-runtime")
 
     def __getattr__(self, service: str) -> Any:
         return getattr(self.user, service)
@@ -165,12 +171,10 @@ class Product:
         described = self.user.sagemaker.describe_model_package(ModelPackageName=arn)
         return str(described["CustomerMetadataProperties"]["run"])
 
-    def ask(self) -> str:
-        runtime = self.user.client("sagemaker-runtime")
-        answer: bytes = runtime.invoke_endpoint(EndpointName=self.name, Body=b"1", ContentType="text/csv")[
-            "Body"
-        ].read()
-        return answer.decode()
+    def ask(self, **named: str) -> str:
+        answer = self._runtime.invoke_endpoint(EndpointName=self.name, Body=b"1", ContentType="text/csv", **named)
+        body: bytes = answer["Body"].read()
+        return body.decode()
 
     def described(self) -> dict[str, Any]:
         found: dict[str, Any] = self.user.sagemaker.describe_endpoint(EndpointName=self.name)
@@ -393,7 +397,9 @@ def test_nobody_goes_back_to_what_was_never_live(product: Product) -> None:
 
 
 def test_two_releases_at_once_do_not_collide(product: Product) -> None:
-    versions, results, said = [product.new_version() for _ in range(2)], {}, []
+    versions = [product.new_version() for _ in range(2)]
+    results: dict[str, Result] = {}
+    said: list[str] = []
 
     def release(version: str) -> None:
         results[version] = product.release(version, say=said.append)
@@ -462,9 +468,8 @@ def test_who_has_the_alerts_hears_of_each_end(product: Product) -> None:
 def test_a_bad_candidate_is_rolled_back_and_no_request_to_the_old_version_fails(
     deploy: Deploy, program: str, alarm: str
 ) -> None:
-    product = deploy()
-    good = product.new_version()
-    assert product.release(good).ok
+    product = deploy(WATCHED)
+    good = product.live()
     bad = product.new_version(program)
     with Traffic(product, callers=6) as traffic:
         time.sleep(1)
@@ -515,8 +520,7 @@ def test_a_change_of_the_stack_is_released_with_the_version_that_is_live(deploy:
     product = deploy()
     version = product.new_version()
     assert product.release(version).ok
-    product.application_autoscaling = product.user.client("application-autoscaling")
-    scaling = product.application_autoscaling
+    scaling = product.user.client("application-autoscaling")
     changed = deploy(
         RealTimeSpec.model_validate({**SPEC.model_dump(), "instance_type": "ml.m5.xlarge", "capture_percent": 30}),
         like=product,
@@ -550,6 +554,37 @@ def test_a_change_of_the_stack_is_released_with_the_version_that_is_live(deploy:
         ).described()["EndpointConfigName"]
         == wanted
     )
+
+
+AT_ONCE = Rollout(kind="all-at-once", bake_minutes=0)
+KINDS: dict[str, EndpointSpec] = {
+    "serverless": ServerlessSpec(memory_mib=1024, max_concurrency=5, rollout=AT_ONCE),
+    "async": AsyncSpec(instance_type="ml.m5.large", max_instances=2, rollout=AT_ONCE),
+    "scale-to-zero": ScaleToZeroSpec(
+        instance_type="ml.m5.large", max_instances=1, max_copies=2, memory_mib=512, rollout=AT_ONCE
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_endpoint_is_released_and_keeps_what_works(deploy: Deploy, kind: str) -> None:
+    product = deploy(KINDS[kind])
+    version = product.new_version()
+    result = product.release(version)
+    assert result.ok, result
+    assert product.live() == version
+    if kind != "async":
+        named = {"InferenceComponentName": product.name} if kind == "scale-to-zero" else {}
+        assert product.ask(**named) == product.answers_with(version)
+
+    broken = product.release(product.new_version("raise ImportError('no module named torch')\n# {name}"))
+    assert not broken.ok
+    assert "no module named torch" in broken.reason
+    assert product.live() == version
+    if kind != "async":
+        assert product.ask(**named) == product.answers_with(version)
+    assert product.rollback().ok
+    assert product.live() == product.outputs["first"]
 
 
 class TestCollector:
