@@ -50,6 +50,9 @@ class Jobs:
     def __init__(self, user: User) -> None:
         self.user, self.sagemaker, self.s3 = user, user.sagemaker, user.s3
         self.s3.create_bucket(Bucket=BUCKET)
+        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        self.role = user.iam.create_role(RoleName="trainer", AssumeRolePolicyDocument=document)["Role"]["Arn"]
 
     def put(self, key: str, body: str | bytes) -> str:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=body.encode() if isinstance(body, str) else body)
@@ -71,7 +74,7 @@ class Jobs:
         told = {"sagemaker_program": "train.py", "sagemaker_submit_directory": CODE, **(hyperparameters or {})}
         asked = {
             "TrainingJobName": name,
-            "RoleArn": self.user.role,
+            "RoleArn": self.role,
             "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File", **definitions},
             "HyperParameters": told,
             "InputDataConfig": channels,
@@ -108,7 +111,7 @@ class Jobs:
         cluster = {"InstanceCount": 1, "InstanceType": "ml.m7i.large", "VolumeSizeInGB": 30}
         asked = {
             "ProcessingJobName": name,
-            "RoleArn": self.user.role,
+            "RoleArn": self.role,
             "AppSpecification": {
                 "ImageUri": IMAGE,
                 "ContainerEntrypoint": entry,
@@ -235,7 +238,7 @@ except ImportError:
     name = new("trainer")
     jobs.sagemaker.create_training_job(
         TrainingJobName=name,
-        RoleArn=jobs.user.role,
+        RoleArn=jobs.role,
         AlgorithmSpecification={
             "TrainingImage": IMAGE,
             "TrainingInputMode": "File",
@@ -328,7 +331,7 @@ def test_a_job_that_is_not_isolated_calls_aws_as_its_role(jobs):
     program = "import boto3\nprint(boto3.client('sts').get_caller_identity()['Arn'])"
     name = jobs.train(program)
     assert jobs.trained(name)["TrainingJobStatus"] == "Completed"
-    assert jobs.log("TrainingJobs", name, "assumed-role/runner")
+    assert jobs.log("TrainingJobs", name, "assumed-role/trainer")
 
 
 def test_an_isolated_processing_job_has_no_credentials(jobs):
@@ -491,6 +494,14 @@ def test_what_is_not_rehearsed_says_so(jobs, asked, words):
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
 
 
+def test_a_role_that_sagemaker_cannot_assume_is_refused(jobs):
+    for role in (jobs.user.role, f"{jobs.role}s"):
+        with pytest.raises(ClientError, match="allows principal 'sagemaker\\.amazonaws\\.com' to assume"):
+            jobs.train("", RoleArn=role)
+        with pytest.raises(ClientError, match=f"Could not assume role {role}"):
+            jobs.process("", RoleArn=role)
+
+
 def test_a_name_is_given_once_and_a_job_that_is_not_there_is_not_found(jobs):
     name = jobs.train("")
     asked = jobs.sagemaker.describe_training_job(TrainingJobName=name)
@@ -587,6 +598,19 @@ def test_a_job_tells_what_it_goes_through(jobs, changes):
     assert end["Tags"] == {"team": "a"}
     assert isinstance(end["TrainingEndTime"], int)
     assert jobs.sagemaker.list_tags(ResourceArn=end["TrainingJobArn"])["Tags"] == [{"Key": "team", "Value": "a"}]
+
+
+def test_processing_and_transform_jobs_tell_too(jobs, changes, transform):
+    processing = jobs.process("")
+    jobs.processed(processing)
+    job, _ = transform({"a.csv": "1,2"})
+    for noun, name in (("Processing", processing), ("Transform", job["TransformJobName"])):
+
+        def told(noun: str = noun, name: str = name) -> list[str]:
+            found = changes(f"SageMaker {noun} Job State Change")
+            return [each[f"{noun}JobStatus"] for each in found if each[f"{noun}JobName"] == name]
+
+        until(lambda told=told: sorted(told()) == ["Completed", "InProgress"], f"{noun}'s changes are told")
 
 
 def test_only_so_many_jobs_run_side_by_side(jobs):
@@ -721,7 +745,7 @@ def model(jobs):
     name = new("model")
     uri = jobs.put(f"{name}/model.tar.gz", archive(ADDS))
     jobs.sagemaker.create_model(
-        ModelName=name, ExecutionRoleArn=jobs.user.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
+        ModelName=name, ExecutionRoleArn=jobs.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
     )
     return name
 
@@ -831,7 +855,7 @@ def test_a_model_that_does_not_load_fails_its_job(transform, jobs):
     name = new("model")
     uri = jobs.put(f"{name}/model.tar.gz", archive("def model_fn(d):\n    raise OSError('no weights')"))
     jobs.sagemaker.create_model(
-        ModelName=name, ExecutionRoleArn=jobs.user.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
+        ModelName=name, ExecutionRoleArn=jobs.role, PrimaryContainer={"Image": IMAGE, "ModelDataUrl": uri}
     )
     job, _ = transform({"a.csv": "1"}, ModelName=name)
     assert job["TransformJobStatus"] == "Failed"

@@ -24,6 +24,7 @@ class Pipelines:
 
     def __init__(self, user: User) -> None:
         self.user, self.sagemaker, self.jobs = user, user.sagemaker, Jobs(user)
+        self.role = self.jobs.role
 
     def create(
         self, steps: Sequence[Mapping[str, Any]], parameters: Sequence[Mapping[str, Any]] = (), **more: Any
@@ -31,7 +32,7 @@ class Pipelines:
         definition = {"Version": "2020-12-01", "Metadata": {}, "Parameters": list(parameters), "Steps": list(steps)}
         name = new("pipeline")
         text = json.dumps(definition)
-        self.sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=text, RoleArn=self.user.role, **more)
+        self.sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=text, RoleArn=self.role, **more)
         return name
 
     def start(self, pipeline: str, parameters: Mapping[str, str] | None = None, **more: Any) -> str:
@@ -65,7 +66,7 @@ class Pipelines:
             "Name": name,
             "Type": "Processing",
             "Arguments": {
-                "RoleArn": self.user.role,
+                "RoleArn": self.role,
                 "AppSpecification": {
                     "ImageUri": IMAGE,
                     "ContainerEntrypoint": ["python3", "/opt/ml/processing/input/code/run.py"],
@@ -102,7 +103,7 @@ class Pipelines:
             "Name": name,
             "Type": "Training",
             "Arguments": {
-                "RoleArn": self.user.role,
+                "RoleArn": self.role,
                 "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
                 "HyperParameters": {"sagemaker_program": "train.py", "sagemaker_submit_directory": CODE},
                 "InputDataConfig": [channel("code", code), *channels],
@@ -320,6 +321,25 @@ def test_only_the_branch_that_holds_is_executed(pipelines, echo):
     assert done["after"]["Metadata"]["Lambda"]["OutputParameters"] == [{"Name": "x", "Value": "b"}]
 
 
+def test_a_condition_may_hang_on_a_condition(pipelines, echo):
+    inner = {
+        "Name": "inner",
+        "Type": "Condition",
+        "Arguments": {
+            "Conditions": [condition("Equals", got("Steps.outer.Outcome"), "True")],
+            "IfSteps": [call("both", echo)],
+            "ElseSteps": [fail()],
+        },
+    }
+    outer = {
+        "Name": "outer",
+        "Type": "Condition",
+        "Arguments": {"Conditions": [condition("Equals", 1, 1)], "IfSteps": [inner]},
+    }
+    told, done = pipelines.run([outer])
+    assert (told["PipelineExecutionStatus"], set(done)) == ("Succeeded", {"outer", "inner", "both"})
+
+
 def test_values_are_got_and_joined(pipelines, echo):
     arguments = {
         "name": got("Execution.PipelineName"),
@@ -394,7 +414,7 @@ def output_fn(body, accept):
         "Name": "model",
         "Type": "Model",
         "Arguments": {
-            "ExecutionRoleArn": pipelines.user.role,
+            "ExecutionRoleArn": pipelines.role,
             "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": data},
         },
     }
@@ -423,9 +443,9 @@ def test_a_job_is_named_after_its_execution_and_step_and_runs_as_its_role(pipeli
     arn = pipelines.steps(execution)["prepare"]["Metadata"]["ProcessingJob"]["Arn"]
     name = arn.rpartition("/")[2]
     assert name.startswith(f"pipelines-{execution.rpartition('/')[2]}-prepare-")
-    assert pipelines.jobs.log("ProcessingJobs", name, "assumed-role/runner")
+    assert pipelines.jobs.log("ProcessingJobs", name, "assumed-role/trainer")
     created = [
-        call for call in pipelines.user.calls("CreateProcessingJob") if call["principal"].endswith("role/runner")
+        call for call in pipelines.user.calls("CreateProcessingJob") if call["principal"].endswith("role/trainer")
     ]
     assert created
 
@@ -676,7 +696,7 @@ def test_a_rule_starts_a_pipeline_with_parameters(pipelines, echo):
     rule, events = new("rule"), pipelines.user.events
     events.put_rule(Name=rule, EventPattern=json.dumps({"source": [rule]}))
     given = {"PipelineParameterList": [{"Name": "Why", "Value": "drift"}]}
-    target = {"Id": "pipeline", "Arn": arn, "RoleArn": pipelines.user.role, "SageMakerPipelineParameters": given}
+    target = {"Id": "pipeline", "Arn": arn, "RoleArn": pipelines.role, "SageMakerPipelineParameters": given}
     events.put_targets(Rule=rule, Targets=[target])
     events.put_events(Entries=[{"Source": rule, "DetailType": "x", "Detail": "{}"}])
 
@@ -766,7 +786,7 @@ def test_a_definition_that_is_wrong_is_refused_with_the_step(pipelines, steps, w
 def test_a_definition_has_the_schema_of_2020(pipelines, text, words):
     with pytest.raises(ClientError, match=words):
         pipelines.sagemaker.create_pipeline(
-            PipelineName=new("pipeline"), PipelineDefinition=text, RoleArn=pipelines.user.role
+            PipelineName=new("pipeline"), PipelineDefinition=text, RoleArn=pipelines.role
         )
 
 
@@ -781,7 +801,7 @@ def test_a_definition_of_the_sdk_is_taken(pipelines):
         "MlflowConfig": None,
         "Steps": [fail()],
     }
-    asked = {"PipelineName": new("pipeline"), "RoleArn": pipelines.user.role}
+    asked = {"PipelineName": new("pipeline"), "RoleArn": pipelines.role}
     pipelines.sagemaker.create_pipeline(PipelineDefinition=json.dumps(definition), **asked)
     definition["MlflowConfig"] = {"MlflowResourceArn": "arn"}
     with pytest.raises(ClientError, match="pipelines with MlflowConfig in their definition are not rehearsed"):
@@ -801,7 +821,7 @@ def test_a_pipeline_is_described_changed_listed_and_deleted(pipelines, echo):
         sagemaker.create_pipeline(
             PipelineName=pipeline,
             PipelineDefinition=json.dumps({"Version": "2020-12-01", "Steps": [fail()]}),
-            RoleArn=pipelines.user.role,
+            RoleArn=pipelines.role,
         )
     failed = pipelines.start(pipeline)
     assert pipelines.ended(failed)["FailureReason"] == "no"

@@ -5,6 +5,7 @@ instances. A container's `/opt/ml` is a folder of the job's own, which stands fo
 environment variables, and in the scripts that the SageMaker SDK brings along to start a user's. The job's log says so.
 """
 
+import json
 import os
 import re
 import shutil
@@ -25,11 +26,12 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
+from moto.iam.models import iam_backends
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
 from infra.rehearsal.emulator import children, events, job_runner
-from infra.rehearsal.emulator.calls import ACCOUNT
+from infra.rehearsal.emulator.calls import ACCOUNT, turn_of
 from infra.rehearsal.emulator.serving import Aws, Log
 
 Json = dict[str, Any]
@@ -39,6 +41,7 @@ AT_ONCE: Final = 2
 GRACE_SECONDS: Final = 10.0
 """How long a program may go on after SIGTERM. AWS gives it 120 s."""
 LOG_SECONDS: Final = 1.0
+SERVICE: Final = "sagemaker.amazonaws.com"
 ROOT: Final = "/opt/ml"
 PATHS: Final = re.compile(r"(?<![\w.~/-])/opt/ml(?![\w.-])")
 """The container's folder, where a path begins with it: not in `s3://bucket/opt/ml`."""
@@ -108,6 +111,22 @@ def disturb(request: Mapping[str, Any]) -> Json:
     with _lock:
         _disturbances.append((request["job"], request["reason"]))
     return {"waiting": len(_disturbances)}
+
+
+def refuse_strange_role(arn: str) -> None:
+    """Hold a role to what lets SageMaker assume it. Raises AWSValidationException."""
+    with turn_of("iam"):
+        roles = [role for role in iam_backends[ACCOUNT]["aws"].get_roles() if role.arn == arn]
+    for role in roles:
+        for statement in json.loads(role.assume_role_policy_document)["Statement"]:
+            principal = statement.get("Principal") or {}
+            services = principal.get("Service", ()) if isinstance(principal, dict) else ()
+            if statement["Effect"] == "Allow" and SERVICE in ([services] if isinstance(services, str) else services):
+                return
+    raise AWSValidationException(
+        f"Could not assume role {arn}. Please ensure that the role exists and allows principal '{SERVICE}' to assume "
+        "the role."
+    )
 
 
 def location(uri: str) -> tuple[str, str]:

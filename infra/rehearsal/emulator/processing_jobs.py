@@ -30,6 +30,7 @@ class ProcessingJob(Job):
         self.inputs = params.get("ProcessingInputs") or []
         self.outputs = (params.get("ProcessingOutputConfig") or {}).get("Outputs") or []
         _validate(params, self.inputs, self.outputs)
+        jobs.refuse_strange_role(self.role)
         for each in self.inputs:
             self.storage.required(each["S3Input"]["S3Uri"])
         self.exit_message: str | None = None

@@ -96,6 +96,7 @@ class TrainingJob(Job):
         super().__init__(backend, params)
         _refuse_not_emulated(params)
         _validate(params)
+        jobs.refuse_strange_role(self.role)
         for channel in params.get("InputDataConfig") or ():
             self.storage.required(channel["DataSource"]["S3DataSource"]["S3Uri"])
         self.interrupted = threading.Event()
