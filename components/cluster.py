@@ -36,6 +36,8 @@ class Cluster(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
     kubeconfig: pulumi.Output[str]
+    security_group_id: pulumi.Output[str]
+    """Of the control plane and of every node: EKS makes it, and gives it to nodes that name no groups themselves."""
 
     def __init__(
         self,
@@ -93,7 +95,8 @@ class Cluster(pulumi.ComponentResource):
         _start_workers(name, spec.system_nodes, cluster.name, subnet_ids, kms_key_arn, child)
         self.name = cluster.name
         self.kubeconfig = _kubeconfig(cluster)
-        self.register_outputs({"name": self.name})
+        self.security_group_id = cluster.vpc_config.apply(lambda network: str(network.cluster_security_group_id))
+        self.register_outputs({"name": self.name, "security_group_id": self.security_group_id})
 
 
 def _grant(

@@ -487,6 +487,12 @@ CASES: Mapping[str, Case] = {
             "logDestination": world("aws:cloudwatch/logGroup:LogGroup")["arn"],
         }
     ),
+    "aws:ec2/placementGroup:PlacementGroup": Case(
+        lambda world: {"strategy": "cluster"},
+        lambda world: {"tags": {"more": "yes"}},
+        "PlacementGroups[0].Strategy",
+        "cluster",
+    ),
     "aws:ec2/launchTemplate:LaunchTemplate": Case(
         _launch_template,
         lambda world: {"userData": "IyEvYmluL2Jhc2gK"},
@@ -1038,6 +1044,9 @@ TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
     "ec2": lambda client, outputs: client.describe_tags(Filters=[{"Name": "resource-id", "Values": [outputs["id"]]}])[
         "Tags"
     ],
+    "aws:ec2/placementGroup:PlacementGroup": lambda client, outputs: client.describe_placement_groups(
+        GroupNames=[outputs["name"]]
+    )["PlacementGroups"][0]["Tags"],
     "ecr": _arn("list_tags_for_resource", "resourceArn", "tags"),
     "eks": lambda client, outputs: client.list_tags_for_resource(
         resourceArn=next(outputs[name] for name in ("arn", "accessEntryArn", "associationArn") if name in outputs)

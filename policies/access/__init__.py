@@ -216,6 +216,15 @@ POD_SPECS = {
 NODE_FOLDERS = ("/var/lib/kubelet/device-plugins",)
 """What of a node's disk a pod may mount: the socket by which a device plugin offers GPUs to the kubelet."""
 
+# What makes a node's devices usable takes more rights on it than any other pod: these, in kube-system, have them.
+DRIVERS = {
+    re.compile(r"aws-efa-k8s-device-plugin"): ("privileged", "hostNetwork", "/dev/infiniband"),
+    re.compile(r"nvidia-device-plugin-mig-.*"): ("allowPrivilegeEscalation",),
+    re.compile(r"nvidia-device-plugin-mps-.*"): ("/run/nvidia/mps", "/run/nvidia/mps/shm"),
+    re.compile(r"nvidia-mps-.*"): ("privileged", "hostPID", "/run/nvidia/mps", "/run/nvidia/mps/shm"),
+    re.compile(r"gpu-metrics-.*"): ("/dev/null",),
+}
+
 
 def policies_are_documents(resource_type: str, inputs: Props) -> Iterator[Finding]:
     """Every IAM policy can be read, so that the other rules can judge it."""
@@ -506,26 +515,38 @@ def logs_are_kept_and_end(resource_type: str, inputs: Props) -> Iterator[Finding
 
 
 def pods_are_confined(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """No pod is privileged, shares its node's namespaces, or mounts its node's disk."""
+    """No pod is privileged, shares its node's namespaces, or mounts its node's disk; drivers do what they must."""
+    may = _driver(inputs) if resource_type.endswith(":DaemonSet") else ()
     for where, spec in find(inputs, POD_SPECS[resource_type]) if resource_type in POD_SPECS else ():
         if spec == UNKNOWN:
             yield Unknown(where)
             continue
         for flag in ("hostNetwork", "hostPID", "hostIPC"):
-            if (spec or {}).get(flag):
+            if (spec or {}).get(flag) and flag not in may:
                 yield f"{where}.{flag} is true: pods share nothing with their node"
         for path, folder in find(spec, "volumes?.*?.hostPath?.path"):
             if folder == UNKNOWN:
                 yield Unknown(f"{where}.{path}")
-            elif folder not in NODE_FOLDERS:
+            elif folder not in (*NODE_FOLDERS, *may):
                 yield f"{where}.{path} mounts the node's {folder}: use a volume claim"
         for containers in ("containers", "initContainers", "ephemeralContainers"):
             for path, container in find(spec, f"{containers}?.*?"):
                 context = (container or {}).get("securityContext") or {}
+                if context.get("privileged") and "privileged" in may:
+                    continue  # and may escalate what it has already
                 if context.get("privileged"):
                     yield f"{where}.{path}.securityContext.privileged is true: drop it"
-                if context.get("allowPrivilegeEscalation") is not False:
+                if context.get("allowPrivilegeEscalation") is not False and "allowPrivilegeEscalation" not in may:
                     yield f"{where}.{path}.securityContext.allowPrivilegeEscalation is not false: set it"
+
+
+def _driver(inputs: Props) -> tuple[str, ...]:
+    """What a DaemonSet may do for being a node's driver."""
+    [name] = [value for _, value in find(inputs, "metadata.name")] or [None]
+    [namespace] = [value for _, value in find(inputs, "metadata.namespace")] or [None]
+    if namespace != "kube-system" or name in (None, UNKNOWN):
+        return ()
+    return next((may for pattern, may in DRIVERS.items() if pattern.fullmatch(str(name))), ())
 
 
 def cluster_roles_name_what_they_allow(resource_type: str, inputs: Props) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from policies.cost.pricing import (
     ENDPOINT,
     LAUNCH_TEMPLATE,
     NODE_GROUP,
+    NODE_POOL,
     PRICES,
     Line,
     configuration_of,
@@ -172,7 +173,7 @@ def gpu_pools_have_a_limit(resource_type: str, inputs: Props) -> Iterator[Findin
 
 def teams_have_a_gpu_quota(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """Where there are GPUs, every namespace says how many of them its pods may take."""
-    if not any(map(_has_gpus, of_type(resources, NODE_GROUP))):
+    if not any(map(_has_gpus, of_type(resources, NODE_GROUP))) and not of_type(resources, NODE_POOL):
         return
     limited = {
         _namespace(quota)

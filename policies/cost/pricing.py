@@ -23,7 +23,9 @@ ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 ENDPOINT_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 FUNCTION = "aws:lambda/function:Function"
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
+NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 SCALABLE_TARGET = "aws:appautoscaling/target:Target"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 
@@ -151,6 +153,53 @@ def _node_group(group: Declared, resources: Sequence[Declared]) -> Iterator[Foun
     share = Amount(PRICES["spot_share"]["floor"], PRICES["spot_share"]["ceiling"]) if spot else None
     yield from _instances(group, types, count, f"{' or '.join(types)}{' (spot)' if spot else ''}", share)
     yield from _volumes(group, template, count)
+
+
+def _node_pool(pool: Declared, resources: Sequence[Declared]) -> Iterator[Found]:
+    """Karpenter's nodes: none at least, at most as many of the dearest type as the limit of GPUs allows."""
+    asked = {key: values for _, key, values in _requirements(pool)}
+    types = asked.get("node.kubernetes.io/instance-type")
+    limits = next((value for _, value in find(pool.inputs, "spec.limits")), None)
+    limit = limits.get("nvidia.com/gpu") if isinstance(limits, Mapping) else limits
+    if UNKNOWN in (types, limit):
+        yield Unknown("spec.limits" if limit == UNKNOWN else "spec.template.spec.requirements")
+        return
+    if not types or not limit:
+        yield "has no price: require node.kubernetes.io/instance-type, and limit nvidia.com/gpu"
+        return
+    nodes = {}
+    for each in types:
+        row = PRICES["instances"].get(each)
+        if row is None or not row.get("gpus"):
+            yield f"instance type {each} has no price and GPUs: add both to `instances` in policies/cost/prices.json"
+            return
+        nodes[each] = float(limit) // row["gpus"]
+    spot = asked.get("karpenter.sh/capacity-type") == ["spot"]
+    share = PRICES["spot_share"]["ceiling"] if spot else 1
+    dearest = max(types, key=lambda each: nodes[each] * PRICES["instances"][each]["usd"])
+    row, most = PRICES["instances"][dearest], nodes[dearest]
+    what = f"0 to {most:g} of {' or '.join(types)}{' (spot)' if spot else ''}"
+    yield Line(pool.name, pool.urn, what, 0, most * row["usd"] * HOURS * share, row["date"])
+    yield from _pool_disks(pool, resources, max(nodes.values()))
+
+
+def _requirements(pool: Declared) -> Iterator[tuple[str, str, Any]]:
+    for where, each in find(pool.inputs, "spec.template.spec.requirements?.*?"):
+        if isinstance(each, Mapping) and each.get("operator") == "In":
+            yield where, each["key"], each.get("values")
+
+
+def _pool_disks(pool: Declared, resources: Sequence[Declared], nodes: float) -> Iterator[Found]:
+    name = next((value for _, value in find(pool.inputs, "spec.template.spec.nodeClassRef.name")), None)
+    for node_class in of_type(resources, NODE_CLASS):
+        if [value for _, value in find(node_class.inputs, "metadata.name")] != [name]:
+            continue
+        for where, size in find(node_class.inputs, "spec.blockDeviceMappings?.*?.ebs.volumeSize"):
+            if size == UNKNOWN or not str(size).endswith("Gi"):
+                yield Unknown(where) if size == UNKNOWN else f"{where} is {size}: give it in Gi"
+            else:
+                gib = nodes * float(str(size).removesuffix("Gi"))
+                yield _line(pool, "ebs-gp3", Amount(0, gib), f"0 to {gib:g} GB-month of gp3 disks")
 
 
 def _volumes(group: Declared, template: Declared | None, count: Amount) -> Iterator[Found]:
@@ -399,6 +448,7 @@ BY_SIZE: Mapping[str, Pricing] = {
     ENDPOINT: _endpoint,
     FUNCTION: _function,
     NODE_GROUP: _node_group,
+    NODE_POOL: _node_pool,
     SCHEDULE: _schedule,
     "aws:apigateway/stage:Stage": _stage,
     "aws:cloudcontrol/resource:Resource": _component,

@@ -31,7 +31,7 @@ DEFAULTS: Final = "__defaults"
 SETTLE_SECONDS: Final = 300.0
 """How long a resource may take to become usable, or to go, in the emulator."""
 POLL_SECONDS: Final = 0.1
-GONE: Final = ("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent")
+GONE: Final = ("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent", "PlacementGroup.Unknown")
 SENTENCES_OF_GONE: Final = ("could not find", "does not exist", "not found", "cannot find")
 """What stands in SageMaker's validation errors for what is gone."""
 BUCKET: Final = "aws:s3/bucket:Bucket"
@@ -121,12 +121,14 @@ class AwsProvider:
         told = {
             output: UNKNOWN if output in row.structured else symbol(output, name)
             for output in (*row.outputs, *row.found, *looked_up)
-            if output not in inputs and not (output == "arn" and row.arn)
+            if (output not in inputs or output in row.structured) and not (output == "arn" and row.arn)
         }
         known = {key: symbol(key, name) if value == UNKNOWN else value for key, value in inputs.items()}
         values = self._values(row, known, {**told, "uuid": symbol("uuid", name)})
         self._derive(row, values)
-        return {**told, **_public(inputs), **{key: values[key] for key in _derived(row) if key in values}}
+        # What AWS adds to an input, only a deployment tells.
+        added = {output: told[output] for output in row.structured if output in told}
+        return {**told, **_public(inputs), **added, **{key: values[key] for key in _derived(row) if key in values}}
 
     def _is_looked_up(self, row: Type, name: str, inputs: Props) -> bool:
         return fill(row.looked_up[name][1], self._values(row, inputs, {})) is not None

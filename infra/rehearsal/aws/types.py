@@ -1119,6 +1119,19 @@ TYPES: Final[Mapping[str, Type]] = {
         local=("updateDefaultVersion",),
         tags=EC2_TAGS,
     ),
+    "aws:ec2/placementGroup:PlacementGroup": Type(
+        service="ec2",
+        create="CreatePlacementGroup",
+        rename={"name": "GroupName"},
+        outputs={"placementGroupId": "PlacementGroup.GroupId"},
+        id="{name}",
+        arn=_arn("ec2", "placement-group/{name}"),
+        named="name",
+        read=Read("DescribePlacementGroups", {"GroupNames": ["{id}"]}, "PlacementGroups[0]"),
+        delete=[("DeletePlacementGroup", {"GroupName": "{id}"})],
+        tags=Tags("CreateTags", {"Resources": ["{placementGroupId}"]}, "Tags", "Key,Value", "DeleteTags", "Tags"),
+        fixed_name=True,
+    ),
     # --- identity ---------------------------------------------------------------------------------------------------
     "aws:iam/role:Role": Type(
         service="iam",
@@ -1537,9 +1550,10 @@ TYPES: Final[Mapping[str, Type]] = {
             "certificateAuthority": "cluster.certificateAuthority",
             "identities": "[{oidcs: [{issuer: cluster.identity.oidc.issuer}]}]",
             "status": "cluster.status",
+            "vpcConfig": "cluster.resourcesVpcConfig",  # with the security group that EKS makes
         },
-        found={"endpoint": "endpoint", "status": "status"},
-        structured=("certificateAuthority", "identities"),
+        found={"endpoint": "endpoint", "status": "status", "vpcConfig": "resourcesVpcConfig"},
+        structured=("certificateAuthority", "identities", "vpcConfig"),
         id="{name}",
         arn=_arn("eks", "cluster/{name}"),
         named="name",

@@ -28,6 +28,7 @@ from infra.rehearsal.emulator import (
     logs,
     machines,
     metrics,
+    nodes,
     process,
     repairs,
     sagemaker,
@@ -74,6 +75,7 @@ def main() -> None:
     lambdas.install(endpoint, work)
     events.install(endpoint)
     bucket_events.install()
+    nodes.install()
     schedules.install()
     alarms.install()
     logs.install()
