@@ -47,7 +47,8 @@ class User:
     def __init__(self, emulator: Emulator, work: Path) -> None:
         self.emulator, self.work = emulator, work
         self._clients: dict[str, Any] = {}
-        trusted = ["lambda.amazonaws.com", "scheduler.amazonaws.com", "eks.amazonaws.com", "ec2.amazonaws.com"]
+        services = ("lambda", "scheduler", "eks", "ec2", "sagemaker")
+        trusted = [f"{service}.amazonaws.com" for service in services]
         trust = {"Effect": "Allow", "Principal": {"Service": trusted}, "Action": "sts:AssumeRole"}
         self.role = self.iam.create_role(
             RoleName="runner", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})

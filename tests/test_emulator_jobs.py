@@ -495,7 +495,10 @@ def test_what_is_not_rehearsed_says_so(jobs, asked, words):
 
 
 def test_a_role_that_sagemaker_cannot_assume_is_refused(jobs):
-    for role in (jobs.user.role, f"{jobs.role}s"):
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    stranger = jobs.user.iam.create_role(RoleName="stranger", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    for role in (stranger, f"{jobs.role}s"):
         with pytest.raises(ClientError, match="allows principal 'sagemaker\\.amazonaws\\.com' to assume"):
             jobs.train("", RoleArn=role)
         with pytest.raises(ClientError, match=f"Could not assume role {role}"):
