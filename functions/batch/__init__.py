@@ -1,0 +1,1 @@
+"""Predicts for files of rows, with no endpoint."""
