@@ -6,6 +6,8 @@ import hashlib
 import importlib
 import io
 import json
+import os
+import runpy
 import subprocess
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +45,14 @@ main()
 PROCESSING: Final = ("prepare", "evaluate")
 STEPS: Final = (*PROCESSING, "train")
 UNKNOWN: Final = "unknown"
+OFFLINE: Final = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "none",
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""What the SDK wants to know of AWS before it does anything; nothing of it is in a definition."""
+NOWHERE: Final = "no-bucket-was-named"
 
 
 def pack(product: str) -> Code:
@@ -174,3 +184,39 @@ def reproduce(clients: Clients, package: str) -> Reproduction:
         )
     known = {name: value for name, value in was.items() if name in defaults}
     return Reproduction(package, pipeline, known, caveats)
+
+
+class NoSdk(Exception):
+    """The SageMaker SDK is not installed: the text says how to."""
+
+
+def compile(path: Path) -> str:
+    """The definition of the pipeline that a Python file's `pipeline(session)` makes with the SageMaker SDK 3, as JSON
+    that is the same for the same pipeline.
+
+    It asks nothing of AWS, and needs no credentials. Raises NoSdk, and ValueError for a file without a pipeline.
+    """
+    os.environ.update(OFFLINE)  # the SDK looks for a region while it is imported
+    try:
+        import boto3
+        from sagemaker.core.workflow.pipeline_context import PipelineSession
+    except ImportError as error:
+        raise NoSdk(f"{error.name} is not installed: run `uv sync --group pipelines` (730 MB)") from error
+    session = PipelineSession(
+        boto_session=boto3.Session(),
+        default_bucket=NOWHERE,
+        sagemaker_config={"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}},
+    )
+    program = runpy.run_path(str(path))
+    if "pipeline" not in program:
+        raise ValueError(f"{path} has no function pipeline(session): it must return a sagemaker Pipeline")
+    told = json.loads(program["pipeline"](session).definition())
+    if NOWHERE in json.dumps(told):
+        raise ValueError(f"{path} leaves it to the SDK where something lies in S3: say it, below the parameter LakeUri")
+    return canonical(told)
+
+
+def canonical(definition: Mapping[str, Any]) -> str:
+    """A definition as it is committed: in one order, with what the SDK leaves out of its own accord left out."""
+    kept = {name: value for name, value in definition.items() if name != "PipelineExperimentConfig"}
+    return json.dumps(kept, indent=2, sort_keys=True) + "\n"
