@@ -1,6 +1,7 @@
 """Lambda in the emulator, as a user sees it through boto3."""
 
 import base64
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -206,6 +207,13 @@ def test_a_layer_is_imported_from(user):
         "import shared\ndef handler(event, context):\n    return shared.WORD", Layers=[layer["LayerVersionArn"]]
     )
     assert user.invoke(function) == ("from the layer", None)
+
+
+def test_a_function_stays_warm_between_calls(user):
+    function = user.function("import os\ndef handler(event, context):\n    return os.getpid()")
+    first, _ = user.invoke(function)
+    time.sleep(2.5)  # the emulator looks once a second for what is to be ended
+    assert user.invoke(function) == (first, None)
 
 
 def test_a_function_that_is_deleted_leaves_no_process(user):

@@ -249,7 +249,10 @@ def tick(_: float) -> None:
     functions = {
         function.function_arn
         for backend in list(lambda_backends[ACCOUNT].values())
-        for function in backend._lambdas.all()
+        # moto's `all()` copies every function, under another ARN.
+        for group in list(backend._lambdas._functions.values())
+        for function in (group["latest"], *group["versions"])
+        if function
     }
     now = time.monotonic()
     old: list[Worker] = []
