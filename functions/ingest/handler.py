@@ -7,19 +7,14 @@ gives the same records.
 
 import json
 import os
-import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
-from zlib import crc32
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from functions.ingest.core import (
     Lines,
@@ -34,14 +29,12 @@ from functions.ingest.core import (
     refusal,
     rows_of,
 )
+from functions.ingest.store import BATCH, CONFIG, WRITERS, Entry, Writer
 from functions.rows import Problem, Rows
 
 NAMESPACE: Final = "Slipway/Features"
 GROUPS: Final = Path(__file__).parents[2] / "groups.json"
 """Feature groups and their schemas, put beside the code when it is deployed."""
-BATCH: Final = 25
-"""Records that one BatchWriteRecord takes."""
-WRITERS: Final = 8
 ROWS_AT_ONCE: Final = WRITERS * BATCH * 10
 QUARANTINE_BYTES: Final = 4 << 20
 """How much goes into one object of the quarantine."""
@@ -50,9 +43,6 @@ MOST_PARTS: Final = 15
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html"""
 TIME_TO_HAND_OVER: Final = 30.0
 """Seconds before a run's end at which it reads no further."""
-ATTEMPTS: Final = 6
-FINAL: Final = frozenset({"ValidationError", "ValidationException"})
-"""Codes of errors that stay, however often it is tried: the row is at fault."""
 MOST_TO_COPY: Final = 5 * 1024**3
 """Bytes that CopyObject takes."""
 
@@ -90,10 +80,7 @@ class Ingestion:
         self._part, self._context = part, context
         self._deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - TIME_TO_HAND_OVER
         self._s3 = boto3.client("s3")
-        self._store = boto3.client(
-            "sagemaker-featurestore-runtime",
-            config=Config(max_pool_connections=WRITERS, retries={"mode": "standard", "total_max_attempts": 5}),
-        )
+        self._store = boto3.client("sagemaker-featurestore-runtime", config=CONFIG)
         prefix = os.environ["PREFIX"]
         tail = part["key"].removeprefix(f"{prefix}/incoming/")
         self._name = f"{tail}/{part['version'] or part['etag']}"
@@ -114,6 +101,7 @@ class Ingestion:
             for group in self._groups:
                 self._refuse(group, str(error))
             carried_on = False
+        self._flush()
         report = {
             "file": f"s3://{self._part['bucket']}/{self._part['key']}",
             "version": self._part["version"],
@@ -150,117 +138,40 @@ class Ingestion:
         if not taking:
             return False
         rows_left = rows_of(lines, format_, part["columns"], part["row"], first)
-        with ThreadPoolExecutor(WRITERS) as pool:
+        with Writer(self._store) as writer:
             while some := list(islice(rows_left, ROWS_AT_ONCE)):
-                self._take(some, taking, pool)
+                self._take(some, taking, writer)
                 part |= {"row": some[-1].number, "offset": lines.consumed}
                 if time.monotonic() > self._deadline and lines.consumed < part["size"]:
                     self._flush()
                     self._carry_on()
                     return True
-        self._flush()
         return False
 
-    def _take(self, some: Sequence[Row], groups: Sequence[str], pool: ThreadPoolExecutor) -> None:
+    def _take(self, some: Sequence[Row], groups: Sequence[str], writer: Writer) -> None:
         """Write what fits, put the rest into quarantine."""
         now = time.time()
-        entries: list[tuple[str, Row]] = []
+        fitting: list[tuple[str, Row]] = []
         for row in some:
             for group in groups:
                 if problems := judged(self._groups[group], row, self._known, now):
                     self._reject(group, row, problems)
                 else:
-                    entries.append((group, row))
-        # All of one record go through one writer, in order: of two with the same event time the later one stays.
-        shares: list[list[tuple[str, Row]]] = [[] for _ in range(WRITERS)]
-        for group, row in entries:
-            shares[crc32(row.values[self._groups[group].record_id].encode()) % WRITERS].append((group, row))
-        for refused in pool.map(self._write, shares):
-            for group, row, reason in refused:
-                self._reject(group, row, [Problem("", "", f"Feature Store refuses it: {reason}", "type")])
-                entries.remove((group, row))
+                    fitting.append((group, row))
+        refused = writer.write([self._entry(group, row) for group, row in fitting])
+        for place, reason in refused.items():
+            self._reject(*fitting[place], [Problem("", "", f"Feature Store refuses it: {reason}", "type")])
         fresh = now - 3600 * float(os.environ["FRESH_HOURS"])
-        for group, row in entries:
+        for group, row in (each for place, each in enumerate(fitting) if place not in refused):
             tally, rows = self._tallies[group], self._groups[group]
             when = rows.seconds(row.values[rows.event_time])
             tally.accepted += 1
             tally.fresh += when >= fresh
             tally.newest = when if tally.newest is None else max(tally.newest, when)
 
-    def _write(self, share: Sequence[tuple[str, Row]]) -> list[tuple[str, Row, str]]:
-        """Write these records; returns those that the store refuses, and why."""
-        refused = []
-        for batch in self._batches(share):
-            waiting = {key: self._entry(group, row) for key, (group, row) in batch.items()}
-            for attempt in range(ATTEMPTS):
-                if attempt:
-                    time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
-                waiting, faulty = self._send(waiting)
-                refused += [(*batch[key], reason) for key, reason in faulty.items()]
-                if not waiting:
-                    break
-            else:
-                raise RuntimeError(
-                    f"{len(waiting)} records were not taken after {ATTEMPTS} attempts: try the file again"
-                )
-        return refused
-
-    def _batches(self, share: Iterable[tuple[str, Row]]) -> Iterator[dict[tuple[str, str], tuple[str, Row]]]:
-        """At most 25 records by group and identifier, none of them twice: within a call there is no order."""
-        batch: dict[tuple[str, str], tuple[str, Row]] = {}
-        for group, row in share:
-            key = group, row.values[self._groups[group].record_id]
-            if key in batch or len(batch) == BATCH:
-                yield batch
-                batch = {}
-            batch[key] = group, row
-        if batch:
-            yield batch
-
-    def _entry(self, group: str, row: Row) -> dict[str, Any]:
-        return {"FeatureGroupName": group, "Record": record(self._groups[group], row)}
-
-    def _send(
-        self, entries: Mapping[tuple[str, str], Any]
-    ) -> tuple[dict[tuple[str, str], Any], dict[tuple[str, str], str]]:
-        """Write some records once. Returns those to try again, and why others never will be taken."""
-        # Python's own boto3 in Lambda may be older than this call.
-        if not hasattr(self._store, "batch_write_record"):
-            return self._send_one_by_one(entries)
-        try:
-            answer = self._store.batch_write_record(Entries=list(entries.values()))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in FINAL:
-                # One record at fault has the whole call refused: see which.
-                return self._send_one_by_one(entries)
-            raise
-        again = {self._key(entry): entry for entry in answer["UnprocessedEntries"]}
-        faulty = {}
-        for each in answer["Errors"]:
-            key = self._key(each["Entry"])
-            if each["ErrorCode"] in FINAL:
-                faulty[key] = each["ErrorMessage"]
-            else:
-                again[key] = entries[key]
-        return again, faulty
-
-    def _send_one_by_one(
-        self, entries: Mapping[tuple[str, str], Any]
-    ) -> tuple[dict[tuple[str, str], Any], dict[tuple[str, str], str]]:
-        faulty = {}
-        for key, entry in entries.items():
-            try:
-                self._store.put_record(**entry)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in FINAL:
-                    raise
-                faulty[key] = error.response["Error"]["Message"]
-        return {}, faulty
-
-    def _key(self, entry: Mapping[str, Any]) -> tuple[str, str]:
-        group = entry["FeatureGroupName"].rpartition("/")[2]
-        values = {each["FeatureName"]: each.get("ValueAsString", "") for each in entry["Record"]}
-        return group, values[self._groups[group].record_id]
+    def _entry(self, group: str, row: Row) -> Entry:
+        rows = self._groups[group]
+        return Entry(group, row.values[rows.record_id], record(rows, row))
 
     # --- quarantine -------------------------------------------------------------------------------------------------
 
