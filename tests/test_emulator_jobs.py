@@ -600,6 +600,7 @@ def test_a_job_tells_what_it_goes_through(jobs, changes):
     [end] = [each for each in events if each["TrainingJobStatus"] == "Completed"]
     assert end["Tags"] == {"team": "a"}
     assert isinstance(end["TrainingEndTime"], int)
+    assert all(isinstance(each["StartTime"], int) for each in end["SecondaryStatusTransitions"])
     assert jobs.sagemaker.list_tags(ResourceArn=end["TrainingJobArn"])["Tags"] == [{"Key": "team", "Value": "a"}]
 
 

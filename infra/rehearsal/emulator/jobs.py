@@ -57,12 +57,6 @@ class InUse(ServiceException):
     code = "ResourceInUse"
 
 
-class JobNotFound(ServiceException):
-    """SageMaker's error for a job that is not there, where it has one of its own."""
-
-    code = "ResourceNotFound"
-
-
 class JobFailed(Exception):
     """A job cannot go on: the text is its FailureReason."""
 
@@ -118,7 +112,8 @@ def refuse_strange_role(arn: str) -> None:
     with turn_of("iam"):
         roles = [role for role in iam_backends[ACCOUNT]["aws"].get_roles() if role.arn == arn]
     for role in roles:
-        for statement in json.loads(role.assume_role_policy_document)["Statement"]:
+        statements = json.loads(role.assume_role_policy_document).get("Statement") or ()
+        for statement in [statements] if isinstance(statements, dict) else statements:
             principal = statement.get("Principal") or {}
             services = principal.get("Service", ()) if isinstance(principal, dict) else ()
             if statement["Effect"] == "Allow" and SERVICE in ([services] if isinstance(services, str) else services):
@@ -215,9 +210,13 @@ class JobLog(Log):
         self._group, self.stream = f"/aws/sagemaker/{group}", stream
 
 
-def timestamp_ms(moment: datetime) -> int:
-    """A moment as SageMaker's events have it."""
-    return int(moment.timestamp() * 1000)
+def in_milliseconds(value: Any) -> Any:
+    """A value with its moments as SageMaker's events have them: in milliseconds since 1970."""
+    if isinstance(value, datetime):
+        return int(value.timestamp() * 1000)
+    if isinstance(value, dict):
+        return {key: in_milliseconds(each) for key, each in value.items()}
+    return [in_milliseconds(each) for each in value] if isinstance(value, list) else value
 
 
 class Job:
@@ -284,11 +283,7 @@ class Job:
 
     def announce(self) -> None:
         """Say on EventBridge how it is: all that Describe tells, with times in milliseconds."""
-        detail = {
-            key: timestamp_ms(value) if isinstance(value, datetime) else value
-            for key, value in self.describe().items()
-            if value is not None
-        }
+        detail = in_milliseconds({key: value for key, value in self.describe().items() if value is not None})
         detail["Tags"] = {tag["Key"]: tag["Value"] for tag in self.tags}
         title = f"SageMaker {' '.join(re.findall('[A-Z][a-z]+', self.noun))} State Change"
         events.emit(self.region, "aws.sagemaker", title, detail, [self.arn])

@@ -146,7 +146,7 @@ class TrainingJob(Job):
             "EnableInterContainerTrafficEncryption": bool(params.get("EnableInterContainerTrafficEncryption")),
             "EnableManagedSpotTraining": bool(params.get("EnableManagedSpotTraining")),
         }
-        if self.ended:
+        if self.ended and self.trained:
             described["TrainingTimeInSeconds"] = described["BillableTimeInSeconds"] = max(1, round(self.trained))
         keep = params["ResourceConfig"].get("KeepAlivePeriodInSeconds")
         if keep and self.ended and self.status == "Completed":
