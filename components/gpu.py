@@ -1,6 +1,7 @@
 """GPU pools as a stack's YAML declares them, and what follows for nodes, device plugin, Karpenter and quotas."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -366,3 +367,19 @@ class GpuPool(Spec):
     def weight(self) -> int:
         """Among Karpenter's pools: the heaviest that fits a pod is used."""
         return WEIGHTS[self.capacity]
+
+
+def check_pools(pools: Mapping[str, GpuPool], *, zones: Sequence[str], version: str) -> None:
+    """Raises ValueError for a pool that does not fit the network's zones, the cluster's version, or another pool."""
+    owners: dict[str, str] = {}
+    for name, pool in pools.items():
+        if pool.in_zone is not None and pool.in_zone not in zones:
+            raise ValueError(f"pool {name}, zone {pool.in_zone}: the network is in {', '.join(zones)}")
+        if pool.os == "al2023" and pool.release and not pool.release.startswith(f"{version}."):
+            of = ".".join(pool.release.split(".")[:2])
+            raise ValueError(f"pool {name}, release {pool.release} is of Kubernetes {of}: set one of {version}")
+        if pool.reservation:
+            if pool.reservation.id in owners:
+                owner = owners[pool.reservation.id]
+                raise ValueError(f"pool {name}, reservation.id: {pool.reservation.id} is pool {owner}'s already")
+            owners[pool.reservation.id] = name

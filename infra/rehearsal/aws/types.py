@@ -1094,7 +1094,10 @@ TYPES: Final[Mapping[str, Type]] = {
         service="ec2",
         create="CreateLaunchTemplate",
         arguments=lambda values: {"LaunchTemplateName": values["name"], **_launch_data(values)},
-        rename={"LaunchTemplateData.vpcSecurityGroupIds": "SecurityGroupIds"},
+        rename={
+            "LaunchTemplateData.vpcSecurityGroupIds": "SecurityGroupIds",
+            "LaunchTemplateData.networkInterfaces.securityGroups": "Groups",
+        },
         outputs={
             "launchTemplateId": "LaunchTemplate.LaunchTemplateId",
             "latestVersion": "LaunchTemplate.LatestVersionNumber",
