@@ -77,7 +77,7 @@ def verify(
     document = _signature(s3, package)
     signed = check(document, kms=kms, key_arn=key_arn)
     _unaltered(signed, package, s3, ecr)
-    metrics = _passes(s3, package, gate)
+    metrics = _passes(s3, package, signed, gate)
     group = package_arn.rpartition(":")[2].split("/")[1]
     entries = ledger.entries(s3, ledger_bucket, endpoint or group)
     approval = _approval(entries, package, document, signed)
@@ -184,10 +184,12 @@ def _unaltered(signed: Statement, package: Mapping[str, Any], s3: Any, ecr: Any)
         raise NotReleasable(f"it is not what was signed: {'; '.join(differ)}")
 
 
-def _passes(s3: Any, package: Mapping[str, Any], gate: Mapping[str, float]) -> dict[str, float]:
+def _passes(s3: Any, package: Mapping[str, Any], signed: Statement, gate: Mapping[str, float]) -> dict[str, float]:
     """The metrics of a package that reaches every threshold."""
-    evaluation = json.loads(sign.read(s3, sign.beside(package, "evaluation.json")))
-    metrics = {name: float(value) for name, value in evaluation["metrics"].items()}
+    body = sign.read(s3, sign.beside(package, "evaluation.json"))
+    if hashlib.sha256(body).hexdigest() != signed.evaluation_sha256:
+        raise NotReleasable("its evaluation was altered while it was verified")
+    metrics = {name: float(value) for name, value in json.loads(body)["metrics"].items()}
     told = package.get("CustomerMetadataProperties", {})
     for name, value in metrics.items():
         if name in told and abs(float(told[name]) - value) > METRIC_TOLERANCE * max(abs(value), 1e-9):
