@@ -1,6 +1,5 @@
 """A SageMaker endpoint of any kind, which releases change and a bad change of which goes back on its own."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +22,14 @@ from components.endpoint_spec import (
 )
 from components.iam import default_tags, document, only_over_tls
 from components.runbook import Guide
-from functions.release import naming
 
 VARIANT: Final = "live"
 """The one production variant. SageMaker and autoscaling know it by this name, so it never changes."""
 SHADOW: Final = "shadow"
 NAMESPACE: Final = "AWS/SageMaker"
 LEAST_BUSY: Final = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+FIRST_NAME_LIMIT: Final = 40
+"""Of a name that gets `-configuration` and Pulumi's seven digits behind it: SageMaker takes 63 characters."""
 LEAVE: Final = pulumi.ResourceOptions(retain_on_delete=True)
 
 
@@ -45,7 +45,7 @@ class Endpoint(pulumi.ComponentResource):
     """JSON, in boto3's words: endpoint, kind, model, configuration, deployment, alarms, and for inference components
     component."""
     first_names: pulumi.Output[Sequence[str]]
-    """The model and the configuration that are part of this stack, and so are not to be collected."""
+    """The models and, last, the configuration that are part of this stack, and so are not to be collected."""
     alarm_names: Sequence[str]
     """What takes a change back."""
     answers_topic_arn: pulumi.Output[str] | None
@@ -96,18 +96,23 @@ class Endpoint(pulumi.ComponentResource):
         self.template = pulumi.Output.json_dumps(template, sort_keys=True)
 
         # What may still be live is never deleted: after a rollback the endpoint serves the previous configuration,
-        # and that needs the previous model. Neither costs anything; releases collect what is superseded.
+        # and that needs the previous model. Neither costs anything; releases collect what is superseded. Pulumi gives
+        # each a name of its own: named by its content, one that comes back after a while would be there already.
         kept = child.merge(LEAVE)
-        made = _Made(self.template, model_package_arn)
-        models = {VARIANT: _make_model(f"{name}-model", made.model(), template["model"], model_package_arn, kept)}
+        packages = {VARIANT: model_package_arn}
         if "shadow_package_arn" in template:
-            package = template["shadow_package_arn"]
-            models[SHADOW] = _make_model(
-                f"{name}-shadow", _Made(self.template, package).model(), template["model"], package, kept
+            packages[SHADOW] = template["shadow_package_arn"]
+        models = {
+            variant: aws.sagemaker.Model(
+                f"{name[:FIRST_NAME_LIMIT]}-{'model' if variant == VARIANT else variant}",
+                primary_container={"model_package_name": package},
+                **_for_pulumi(template["model"]),
+                opts=kept,
             )
+            for variant, package in packages.items()
+        }
         configuration = aws.sagemaker.EndpointConfiguration(
-            f"{name}-configuration",
-            name=made.configuration(),
+            f"{name[:FIRST_NAME_LIMIT]}-configuration",
             **_for_pulumi(_with_models(template["configuration"], models, spec)),
             opts=kept,
         )
@@ -305,40 +310,6 @@ def _shadow_package(spec: EndpointSpec, model_package_arn: pulumi.Input[str]) ->
 
 
 # --- the first version, as Pulumi makes it ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a release of a version would be called: Pulumi gives the same names to the first."""
-
-    template: pulumi.Output[str]
-    package: pulumi.Input[str]
-
-    def model(self) -> pulumi.Output[str]:
-        return pulumi.Output.all(self.template, self.package).apply(
-            lambda both: str(naming.model(json.loads(both[0]), both[1])["ModelName"])
-        )
-
-    def configuration(self) -> pulumi.Output[str]:
-        return pulumi.Output.all(self.template, self.package).apply(
-            lambda both: str(naming.configuration(json.loads(both[0]), both[1])["EndpointConfigName"])
-        )
-
-
-def _make_model(
-    logical: str,
-    name: pulumi.Input[str],
-    content: Mapping[str, Any],
-    package: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> aws.sagemaker.Model:
-    return aws.sagemaker.Model(
-        logical,
-        name=name,
-        primary_container={"model_package_name": package},
-        **_for_pulumi(content),
-        opts=opts,
-    )
 
 
 def _with_models(

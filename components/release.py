@@ -143,7 +143,7 @@ class Release(pulumi.ComponentResource):
                 allow(["s3:PutObject"], pulumi.Output.concat(lake, f"/incidents/{name}/*")),
                 allow(["states:DescribeExecution"], local_arn("states", f"execution:{machine_name(name)}:*")),
                 allow(["sns:Publish"], alerts_topic_arn),
-                use_key(kms_key_arn, "s3", "sns"),
+                use_key(kms_key_arn, "s3", "sns", "states"),
             ],
             environment={
                 **names,
@@ -163,9 +163,10 @@ class Release(pulumi.ComponentResource):
             access=[
                 *_may_collect(name),
                 allow(["states:StartExecution"], machine_arn(name)),
+                use_key(kms_key_arn, "states"),
             ],
             environment={
-                **names,
+                "ENDPOINT": name,
                 "STATE_MACHINE_ARN": machine_arn(name),
                 "KEEP_LAST": str(spec.keep_last),
                 "KEEP_DAYS": str(spec.keep_days),
@@ -187,6 +188,7 @@ class Release(pulumi.ComponentResource):
                 {
                     "do": "refresh",
                     "template": pulumi.Output.json_loads(template),
+                    "first": pulumi.Output.from_input(first_names).apply(lambda names: names[-1]),
                     # It looks at an endpoint that is there, and may start a machine that knows this template.
                     "after": [endpoint_name, machine.arn],
                 },

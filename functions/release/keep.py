@@ -25,13 +25,12 @@ class Collected:
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """`{"do": "collect"}`, from the schedule, or `{"do": "refresh", "template": …}`, when the stack is deployed."""
+    """`{"do": "collect"}`, from the schedule, or `{"do": "refresh", …}`, when the stack is deployed: with its template
+    and the configuration that it made of that, as `first`."""
     sagemaker, endpoint = boto3.client("sagemaker"), os.environ["ENDPOINT"]
     if event["do"] == "refresh":
-        states = boto3.client("stepfunctions")
-        outcome = refresh(
-            event["template"], sagemaker=sagemaker, states=states, machine=os.environ["STATE_MACHINE_ARN"]
-        )
+        states, machine = boto3.client("stepfunctions"), os.environ["STATE_MACHINE_ARN"]
+        outcome = refresh(event["template"], event["first"], sagemaker=sagemaker, states=states, machine=machine)
     else:
         keep_days, keep_last = int(os.environ["KEEP_DAYS"]), int(os.environ["KEEP_LAST"])
         always = json.loads(os.environ["ALWAYS_KEEP"])
@@ -40,10 +39,11 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     return outcome
 
 
-def refresh(template: Mapping[str, Any], *, sagemaker: Any, states: Any, machine: str) -> dict[str, Any]:
+def refresh(template: Mapping[str, Any], first: str, *, sagemaker: Any, states: Any, machine: str) -> dict[str, Any]:
     """Release the live version again where its configuration is not what the template says: the stack was changed.
 
-    Returns the execution's ARN as `release`, or why there is none.
+    `first` is the configuration that the stack makes for its first version. Returns the execution's ARN as `release`,
+    or why there is none.
     """
     endpoint = template["endpoint"]
     try:
@@ -52,7 +52,7 @@ def refresh(template: Mapping[str, Any], *, sagemaker: Any, states: Any, machine
         return {"release": None, "why": str(error)}
     live = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     wanted = naming.configuration(template, package)["EndpointConfigName"]
-    if live == wanted and not _component_differs(template, sagemaker):
+    if live in (wanted, first) and not _component_differs(template, sagemaker):
         return {"release": None, "why": f"{live} is live, as the stack says"}
     told = {
         "model_package_arn": package,

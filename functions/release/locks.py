@@ -52,7 +52,8 @@ def _last(s3: Any, bucket: str, endpoint: str) -> tuple[int, dict[str, Any] | No
 
 def _runs(states: Any, execution: str) -> bool:
     try:
-        return bool(states.describe_execution(executionArn=execution)["status"] == "RUNNING")
+        described = states.describe_execution(executionArn=execution, includedData="METADATA_ONLY")
+        return bool(described["status"] == "RUNNING")
     except ClientError as error:
         if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
             raise

@@ -9,8 +9,8 @@ from typing import Any, Final
 NAME_LIMIT: Final = 63
 """Of models, endpoint configurations, endpoints and inference components."""
 DIGITS: Final = 12
-NAMED: Final = r"(-v\d+)?-[0-9a-f]{12}"
-"""What `named` puts behind an endpoint's name."""
+NAMED: Final = r"(-v\d+)?-[0-9a-f]{12}|-(configuration|model|shadow)-[0-9a-f]{7}"
+"""What stands behind an endpoint's name: what `named` puts there, or Pulumi when it makes the first of them."""
 
 
 def version_of(package_arn: str) -> str:
@@ -27,11 +27,12 @@ def named(endpoint: str, package_arn: str, content: str) -> str:
 
 
 def is_of(endpoint: str, name: str) -> bool:
-    """Whether `named` gave a name for this endpoint."""
-    found = re.search(f"{NAMED}$", name)
+    """Whether a model or configuration of this name was made for this endpoint."""
+    found = re.search(f"({NAMED})$", name)
     if found is None:
         return False
-    return endpoint[: NAME_LIMIT - len(found[0])].rstrip("-") == name[: found.start()]
+    start = name[: found.start()]
+    return start in (endpoint[: NAME_LIMIT - len(found[0])].rstrip("-"), endpoint[:40])
 
 
 def text(content: Mapping[str, Any]) -> str:

@@ -84,7 +84,9 @@ def lock(release: Release, at: Place) -> Release:
     }
     other = locks.take(at.s3, at.states, at.ledger_bucket, at.endpoint, holder)
     if other is None:
-        _refuse_overtaken(release, at)
+        if release.get("refresh"):  # of what serves by now
+            return {**release, "turn": True, "model_package_arn": live_package(at.sagemaker, at.endpoint)}
+        _refuse_overtaken(at)
         return {**release, "turn": True}
     waited = (datetime.now(UTC) - ledger.moment(at.started)).total_seconds()
     told = f"{other.get('model_package_arn', '')} is being released by {other['execution']}"
@@ -116,7 +118,7 @@ def _before(at: Place) -> str:
     return line[-1]
 
 
-def _refuse_overtaken(release: Release, at: Place) -> None:
+def _refuse_overtaken(at: Place) -> None:
     """Of two releases that waited, the one that was asked for last has the last word."""
     for period in ledger.periods(ledger.entries(at.s3, at.ledger_bucket, at.endpoint)):
         if str(period.evidence.get("started_at", "")) > at.started and period.release != at.id:
