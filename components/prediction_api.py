@@ -187,7 +187,9 @@ class PredictionApi(pulumi.ComponentResource):
 
         pool = _UserPool(name, spec, child) if "jwt" in spec.auths else None
         keys = {
-            client: aws.apigateway.ApiKey(f"{name}-{client}", name=f"{name}-{client}", description="", opts=child)
+            client: aws.apigateway.ApiKey(
+                f"{name}-{client}", name=f"{name}-{client}", description=f"{client}, a client of {name}", opts=child
+            )
             for client in spec.clients
         }
         function = _function(
@@ -202,19 +204,20 @@ class PredictionApi(pulumi.ComponentResource):
             ),
             user_pool_arn=pool.arn if pool else None,
         )
+        policy = _policy(spec)
         api = aws.apigateway.RestApi(
             name,
             name=name,
             description=f"Predictions of {name}",
             body=described,
-            policy=_policy(spec),
+            policy=policy,
             endpoint_configuration={"types": "REGIONAL"},
             security_policy=TLS[spec.tls],
             endpoint_access_mode="STRICT",
             api_key_source="HEADER",
             opts=child,
         )
-        stage = _stage(name, spec, api, described, kms_key_arn, child)
+        stage = _stage(name, spec, api, pulumi.Output.concat(described, policy), kms_key_arn, child)
         for client, key in keys.items():
             _usage_plan(f"{name}-{client}", spec.clients[client], key, api, stage, child)
         aws.lambda_.Permission(
@@ -426,11 +429,14 @@ def _stage(
     kms_key_arn: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
 ) -> aws.apigateway.Stage:
-    """What is deployed follows the document: another document is another deployment, to which the stage then moves."""
+    """What is deployed follows the document and the policy, `described`: neither is in force before it is deployed.
+
+    Another text is another deployment, to which the stage moves before the old one goes.
+    """
     deployment = aws.apigateway.Deployment(
         name,
         rest_api=api.id,
-        triggers={"document": described.apply(lambda text: hashlib.sha256(text.encode()).hexdigest())},
+        triggers={"content": described.apply(lambda text: hashlib.sha256(text.encode()).hexdigest())},
         opts=opts,
     )
     logs = aws.cloudwatch.LogGroup(

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,7 @@ class TestSpec:
             ({"clients": {"Web": {}}}, "should match pattern"),
             ({"clients": {"web": {"auth": "iam"}}}, "auth is iam: set roles"),
             ({"clients": {"web": {"roles": [ROLE]}}}, "set auth: iam"),
-            ({"clients": dict.fromkeys("ab", {"auth": "iam", "roles": [ROLE]})}, "of a and of b"),
+            ({"clients": {name: {"auth": "iam", "roles": [ROLE]} for name in "ab"}}, "of a and of b"),
             ({"rate": 5}, "web may send 50 requests a second and all clients together 5"),
             ({"model_seconds": 29}, "less than or equal to 25"),
             ({"max_kib": 6 * 1024}, "less than or equal to 5120"),
@@ -377,11 +378,13 @@ class TestComponent:
             ({"AWS": [ROLE]}, ["execute-api:/live/POST/iam/predictions", "execute-api:/live/GET/iam/health"]),
         ]
 
-    def test_another_document_is_another_deployment(self) -> None:
+    def test_another_document_or_policy_is_another_deployment(self) -> None:
         def deployed(told: PredictionApiSpec) -> Any:
             return up(lambda: self.api(told)).only(aws.apigateway.Deployment)["triggers"]
 
         assert deployed(spec()) == deployed(spec(rate=200, log_days=30)) != deployed(spec(max_rows=7))
+        other = {"scoring": {"auth": "iam", "roles": [f"{ROLE}-2"]}, "web": {}}
+        assert deployed(spec(clients=other)) != deployed(spec())  # a policy, too, is in force when it is deployed
 
     def test_logs_no_payload_and_no_address(self, made: PretendAws) -> None:
         log = made.only(aws.apigateway.Stage)["accessLogSettings"]["format"]
@@ -546,7 +549,7 @@ def predict_fn(rows, model):
     if 14 in ages:
         raise BadRequest("secret words of the model")
     if 15 in ages:
-        time.sleep(3)
+        time.sleep(8)
     return [float("nan") if age == 17 else age / 100 for age in ages]
 
 def output_fn(predictions, accept):
@@ -621,7 +624,7 @@ API = spec(
         "scoring": {"auth": "iam", "roles": [ROLE]},
     },
     max_rows=3,
-    model_seconds=1,
+    model_seconds=5,
     protect=False,
 )
 
@@ -916,8 +919,10 @@ def test_a_client_that_sends_nonsense_wakes_someone(api: Deployed) -> None:
     api.user.cloudwatch.put_metric_alarm(
         **{name: told[name] for name in kept}, EvaluationPeriods=1, DatapointsToAlarm=1
     )
-    for _ in range(30):
-        api.ask([{**PERSON, "AGEP": -1}])
+    login = {"Authorization": api.token()}
+    with ThreadPoolExecutor(4) as many:
+        answers = [*many.map(lambda _: api.ask([{**PERSON, "AGEP": -1}], login)[0], range(60))]
+    assert {*answers} <= {400, 429} and answers.count(400) > 40
     until(lambda: state() == "ALARM", "the alarm sees what is refused", 60)
 
 
@@ -927,6 +932,7 @@ def test_repeated_requests_come_from_the_cache_where_there_is_one(
     cached = deploy(PredictionApiSpec.model_validate({**API.model_dump(), "cache": {"seconds": 60, "answers": 10}}))
     try:
         first, again = cached.ask(), cached.ask()
+        assert (first[0], again[0]) == (200, 200)
         assert "age" not in first[2] and int(again[2]["age"]) >= 0
         assert first[1]["predictions"] == again[1]["predictions"]
         assert "age" not in cached.ask([{**PERSON, "AGEP": 47}])[2]
