@@ -518,9 +518,12 @@ def released(spec: EndpointSpec) -> PretendAws:
 
 
 USES = {
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": {
+        "productionVariants": ["aws:sagemaker/model:Model::churn-local-model"]
+    },
     "aws:sagemaker/endpoint:Endpoint": {
         "endpointConfigName": ["aws:sagemaker/endpointConfiguration:EndpointConfiguration::churn-local-configuration"]
-    }
+    },
 }
 """What an engine knows of where a property comes from, and a pretended AWS does not."""
 
