@@ -109,6 +109,8 @@ def test_a_run_is_logged_and_found_again(user, server):
         ("POST", "experiments/create", {"name": "Default"}, 400, "RESOURCE_ALREADY_EXISTS"),
         ("POST", "runs/create", {"experiment_id": "17"}, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("POST", "runs/log-model", {}, 501, "NOT_IMPLEMENTED"),
+        ("GET", "runs/create", {}, 405, "ENDPOINT_NOT_FOUND"),
+        ("POST", "runs/log-metric", {"run_id": "0" * 32, "value": "much"}, 400, "INVALID_PARAMETER_VALUE"),
     ],
 )
 def test_what_mlflow_refuses_is_refused_in_its_words(user, server, method, path, content, status, code):
@@ -136,6 +138,7 @@ def test_a_server_is_stopped_started_changed_and_deleted(user):
     user.sagemaker.start_mlflow_tracking_server(TrackingServerName=name)
     until(lambda: status() == "Started", "it starts")
     made(user, arn, "GET", "experiments/get-by-name", {"experiment_name": "Default"})
+    made(user, arn, "POST", "experiments/create", {"name": "anew"})
     user.sagemaker.update_mlflow_tracking_server(TrackingServerName=name, TrackingServerSize="Medium")
     until(lambda: status() == "Updated", "it is changed")
     told = user.sagemaker.describe_mlflow_tracking_server(TrackingServerName=name)
@@ -152,6 +155,8 @@ def test_a_server_is_stopped_started_changed_and_deleted(user):
     until(gone, "it is gone")
     with pytest.raises(ClientError, match="does not exist"):
         status()
+    again = created(user, name)
+    assert made(user, again, "POST", "experiments/create", {"name": "anew"})
 
 
 def test_an_app_keeps_runs_too(user):
@@ -184,6 +189,7 @@ print(run.info.status, run.data.params, run.data.metrics, run.data.tags["who"])
 
 
 def test_runs_outlive_the_emulator(tmp_path):
+    tmp_path = tmp_path / "wörk folder"
     first = User(process.start(tmp_path), tmp_path)
     try:
         arn = created(first, "lasting")

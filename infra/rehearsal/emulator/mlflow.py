@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
@@ -154,7 +155,8 @@ class Store:
     def ask(self, server: Server, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """One request to a server's store: the status and the JSON of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port(), timeout=ANSWER_SECONDS)
-        headers = {"X-Slipway-Store": str(server.folder), "X-Slipway-Artifacts": server.params["ArtifactStoreUri"]}
+        told = {"X-Slipway-Store": str(server.folder), "X-Slipway-Artifacts": server.params["ArtifactStoreUri"]}
+        headers = {name: quote(text) for name, text in told.items()}  # headers are ASCII, folders need not be
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -187,7 +189,7 @@ def answer(environ: Mapping[str, Any], body: bytes, call: Call) -> tuple[int, by
     call = replace(call, service=SIGNED_AS, action=action or f"{method} {path}", region=region)
     servers = servers_of(sagemaker_backends[ACCOUNT][region])
     server = next((each for each in servers.values() if each.arn == arn), None)
-    if not below and call.principal and f"/{SIGNED_AS}/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
+    if not below and f"/{SIGNED_AS}/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
         return _refuse(403, "PERMISSION_DENIED", f"sign the request with AWS Signature 4 for {SIGNED_AS}", call)
     if server is None:
         return _refuse(404, "RESOURCE_DOES_NOT_EXIST", f"{arn} does not exist in {region}", call)
@@ -196,7 +198,10 @@ def answer(environ: Mapping[str, Any], body: bytes, call: Call) -> tuple[int, by
     if action is None:
         return _refuse(501, "NOT_IMPLEMENTED", f"{method} {path} of MLflow is not emulated", call)
     query = environ.get("QUERY_STRING", "")
-    status, text = _store.ask(server, method, f"{path}?{query}" if query else path, body)
+    try:
+        status, text = _store.ask(server, method, f"{path}?{query}" if query else path, body)
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        return _refuse(503, "TEMPORARILY_UNAVAILABLE", f"the store of runs gave no answer: {error!r}", call)
     return status, text, call
 
 

@@ -11,13 +11,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import ParseError
 from mlflow.entities import ExperimentTag, Metric, Param, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos import service_pb2 as api
@@ -32,9 +32,8 @@ ARTIFACTS: Final = "X-Slipway-Artifacts"
 Answer = Callable[[Any, Any], Any]
 
 
-@cache
 def store_at(folder: str, artifacts: str) -> Any:
-    """The store in a folder, made if it is not there."""
+    """The store in a folder, made if it is not there (any more)."""
     return FileStore(folder, artifacts)  # type: ignore[no-untyped-call]  # mlflow's own types end here
 
 
@@ -212,19 +211,24 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         parts = urlsplit(self.path)
-        kind, answer = ROUTES[method, parts.path.partition("/mlflow/")[2]]
+        route = ROUTES.get((method, parts.path.partition("/mlflow/")[2]))
+        if route is None:
+            words = f"{parts.path} is not called with {method}"
+            self._send(405, json.dumps({"error_code": "ENDPOINT_NOT_FOUND", "message": words}))
+            return
+        kind, answer = route
         message = kind()
         told: Any
         try:
             asked = in_query(message, parts.query) if method == "GET" else json.loads(body or b"{}")
             parse_dict(asked, message)  # type: ignore[no-untyped-call]  # as above
             with _turn:
-                told = answer(store_at(self.headers[STORE], self.headers[ARTIFACTS]), message)
+                told = answer(store_at(unquote(self.headers[STORE]), unquote(self.headers[ARTIFACTS])), message)
             self._send(200, message_to_json(told))
         except MlflowException as error:
             told = error
             self._send(told.get_http_status_code(), told.serialize_as_json())
-        except ValueError as error:
+        except (ValueError, ParseError) as error:
             words = f"{parts.path}: {error}"
             self._send(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": words}))
         except Exception as error:

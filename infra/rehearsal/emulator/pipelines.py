@@ -397,7 +397,7 @@ class Execution:
         run = Run(step, step.kind, attempts=self._attempted.get(step.name, 0))
         self.runs[step.name] = run
         try:
-            self._enter(run, "Starting", None)
+            self._enter(run, "Starting")
             self._enter(run, "Executing")
             self._attempt(run)
             self._enter(run, "Succeeded")
@@ -415,8 +415,9 @@ class Execution:
                 self._jobs.pop(step.name, None)
                 self._changed.notify_all()
 
-    def _enter(self, run: Run, status: str, before: str | None = "") -> None:
-        previous = run.status if before == "" else before
+    def _enter(self, run: Run, status: str) -> None:
+        """Change a step's status and say so on EventBridge."""
+        previous = None if status == "Starting" else run.status
         run.status = status
         if status in ("Succeeded", "Failed", "Stopped"):
             run.ended = datetime.now(UTC)
