@@ -26,8 +26,8 @@ from components.release import Release, ReleaseSpec
 from components.spec import Spec
 from functions.release import naming
 from infra.check import check
-from infra.rehearsal.engine import Plan
-from policies.cost import TAGS
+from infra.rehearsal.engine import Plan, Resource
+from policies.cost import TAGS, estimate
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/7"
 REAL_TIME = RealTimeSpec(instance_type="ml.m5.large", min_instances=2, max_instances=6, capture_percent=30)
@@ -530,15 +530,10 @@ USES = {
 
 def violations(made: PretendAws) -> list[str]:
     """What the packs say of all that was asked for, as if its tags came from the provider and a budget stood by."""
-    resources = tuple(
-        resource(each.typ, each.name, uses=USES.get(each.typ), **{"tags": dict.fromkeys(TAGS, "x"), **each.inputs})
-        for each in made.resources
-        if each.custom
-    )
     usd = 50_000.0
     config = {**CONFIG, "slipway:usd_per_month": str(usd)}
     told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=usd, config=config)
-    report = check([(told, Plan("churn-local", resources, (), {}))])
+    report = check([(told, Plan("churn-local", declared(made), (), {}))])
     return [
         f"{each.resource}: {each.sentence}" for each in report.violations if each.rule != "stack-watches-its-budget"
     ]
@@ -550,6 +545,37 @@ SHADOWED = REAL_TIME.model_copy(update={"shadow": Shadow(model_version=9)})
 @pytest.mark.parametrize("kind", [*KINDS, "shadowed"])
 def test_every_kind_and_its_releases_keep_to_every_pack(kind: str) -> None:
     assert violations(released({**KINDS, "shadowed": SHADOWED}[kind])) == []
+
+
+def declared(made: PretendAws) -> tuple[Resource, ...]:
+    """What was asked for, as an engine shows it to a pack."""
+    return tuple(
+        resource(each.typ, each.name, uses=USES.get(each.typ), **{"tags": dict.fromkeys(TAGS, "x"), **each.inputs})
+        for each in made.resources
+        if each.custom
+    )
+
+
+@pytest.mark.parametrize(
+    "spec, floor, ceiling",
+    [
+        (ServerlessSpec(memory_mib=2048, max_concurrency=5), 0, 5 * 2 * 730 * 0.072),
+        (
+            ServerlessSpec(memory_mib=2048, max_concurrency=5, provisioned_concurrency=1),
+            1 * 2 * 730 * 0.072,
+            5 * 2 * 730 * 0.072,
+        ),
+        # The copies of a component are no instances: two of those at most, and none when nobody asks.
+        (TO_ZERO, 0, 2 * 730 * 1.41),
+    ],
+)
+def test_what_an_endpoint_costs_at_least_and_at_most(spec: EndpointSpec, floor: float, ceiling: float) -> None:
+    [line] = [
+        each
+        for each in estimate(declared(released(spec)))
+        if each.resource == "churn-local" and ("at once" in each.what or "ml.g5" in each.what)
+    ]
+    assert (line.floor_usd, line.ceiling_usd) == (pytest.approx(floor), pytest.approx(ceiling))
 
 
 @pytest.fixture(scope="module")
