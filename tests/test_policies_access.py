@@ -29,6 +29,7 @@ DAEMONS = "kubernetes:apps/v1:DaemonSet"
 CLUSTER_ROLE = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole"
 BINDING = "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding"
 NAMESPACE = "kubernetes:core/v1:Namespace"
+REST_API = "aws:apigateway/restApi:RestApi"
 
 ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
 OURS = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
@@ -52,6 +53,14 @@ def trust(principal, **rest):
 
 def metadata(tokens="required", hops=1):
     return {"metadataOptions": {"httpTokens": tokens, "httpPutResponseHopLimit": hops}}
+
+
+def api(security):
+    """An API with one method, whose `security` this is."""
+    header = {"type": "apiKey", "in": "header", "name": "Authorization"}
+    schemes = {"iam": {**header, "x-amazon-apigateway-authtype": "awsSigv4"}, "key": {**header, "name": "x-api-key"}}
+    paths = {"/predictions": {"post": {"security": security}}}
+    return {"body": json.dumps({"paths": paths, "components": {"securitySchemes": schemes}})}
 
 
 def pod(context=None, **spec):
@@ -139,6 +148,8 @@ ACCEPTED = [
     ("no-admin-policies", ROLE, {"managedPolicyArns": [f"arn:aws:iam::{ACCOUNT}:policy/OurFullAccess"]}),
     ("no-users", ROLE, {}),
     ("functions-know-their-callers", PERMISSION, {"principal": "events.amazonaws.com", "sourceArn": UNKNOWN}),
+    ("apis-know-their-callers", REST_API, api([{"iam": [], "key": []}])),
+    ("apis-know-their-callers", REST_API, api([{"iam": []}, {"iam": []}])),
     ("nothing-is-public", PUBLIC_ACCESS_BLOCK, OPEN),
     ("nothing-is-public", "aws:ec2/subnet:Subnet", {}),
     ("clusters-are-private", CLUSTER, PRIVATE),
@@ -265,6 +276,12 @@ REFUSED = [
     ("no-admin-policies", ROLE, {"managedPolicyArns": ["arn:aws:iam::aws:policy/PowerUserAccess"]}, "PowerUser"),
     ("no-users", "aws:iam/accessKey:AccessKey", {}, "use a role"),
     ("functions-know-their-callers", PERMISSION, {"principal": "events.amazonaws.com"}, "on anyone's behalf"),
+    ("apis-know-their-callers", REST_API, api([]), "POST /predictions answers everyone"),
+    ("apis-know-their-callers", REST_API, api([{"key": []}]), "answers everyone"),
+    ("apis-know-their-callers", REST_API, api([{"iam": []}, {}]), "answers everyone"),
+    ("apis-know-their-callers", REST_API, api([{"unknown": []}]), "can read"),
+    ("apis-know-their-callers", REST_API, {"body": "openapi: 3.0.3"}, "can read"),
+    ("apis-know-their-callers", REST_API, {"name": "api"}, "body is not set"),
     ("functions-know-their-callers", PERMISSION, {"principal": "*", "sourceArn": "a"}, "principal is *"),
     ("nothing-is-public", PUBLIC_ACCESS_BLOCK, {**OPEN, "blockPublicPolicy": False}, "blockPublicPolicy is False"),
     ("nothing-is-public", "aws:ec2/subnet:Subnet", {"mapPublicIpOnLaunch": True}, "from the Internet"),

@@ -1,5 +1,6 @@
 """Nobody and nothing may do more than it has to."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
@@ -213,6 +214,7 @@ POD_SPECS = {
     "kubernetes:batch/v1:Job": "spec.template.spec",
     "kubernetes:core/v1:Pod": "spec",
 }
+AUTHTYPE = "x-amazon-apigateway-authtype"
 NODE_FOLDERS = ("/var/lib/kubelet/device-plugins",)
 """What of a node's disk a pod may mount: the socket by which a device plugin offers GPUs to the kubelet."""
 
@@ -398,6 +400,33 @@ def functions_know_their_callers(resource_type: str, inputs: Props) -> Iterator[
         yield f"lets {principal} invoke the function on anyone's behalf: set sourceArn or sourceAccount"
     if inputs.get("functionUrlAuthType") == "NONE":
         yield "functionUrlAuthType is NONE, so everyone may invoke the function: set 'AWS_IAM'"
+
+
+def apis_know_their_callers(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """Every method of a REST API demands a signature or a token; an API key says nothing of who has it."""
+    if resource_type != "aws:apigateway/restApi:RestApi":
+        return
+    body = inputs.get("body")
+    if body == UNKNOWN:
+        yield Unknown("body")
+        return
+    if not body:
+        yield "body is not set: describe the API in an OpenAPI document, where each method says who may call it"
+        return
+    try:
+        document = json.loads(body)
+        schemes = document.get("components", {}).get("securitySchemes", {})
+        operations = [
+            (path, method, operation)
+            for path, item in document.get("paths", {}).items()
+            for method, operation in item.items()
+        ]
+        for path, method, operation in operations:
+            demanded = operation.get("security", document.get("security")) or [{}]
+            if not all(any(schemes[name].get(AUTHTYPE) for name in each) for each in demanded):
+                yield f"{method.upper()} {path} answers everyone: give it a security scheme with {AUTHTYPE}"
+    except (ValueError, AttributeError, KeyError, TypeError):
+        yield "body is no OpenAPI 3 document in JSON that this rule can read: it must say who may call each method"
 
 
 def nothing_is_public(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -593,6 +622,7 @@ POLICIES: list[Policy] = [
     policy(no_admin_policies, Severity.CRITICAL),
     policy(no_users, Severity.HIGH),
     policy(functions_know_their_callers, Severity.HIGH),
+    policy(apis_know_their_callers, Severity.CRITICAL),
     policy(nothing_is_public, Severity.CRITICAL),
     stack_policy(buckets_block_public_access, Severity.CRITICAL),
     policy(clusters_are_private, Severity.HIGH),
