@@ -10,7 +10,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from components.openapi import PATHS, Shape, document, scope_of
@@ -36,6 +36,15 @@ def openapi(schema: FeatureSchema, shape: Shape, addresses: Addresses | None = N
     """The OpenAPI 3.0 document for applications."""
     where = addresses or Addresses()
     return document(schema, shape, url=where.url, token_url=where.token_url)
+
+
+def printed(
+    what: Literal["openapi", "client"], schema: FeatureSchema, shape: Shape, addresses: Addresses | None = None
+) -> str:
+    """What `slipway api openapi` and `slipway api client` print."""
+    if what == "client":
+        return client(schema, shape, addresses)
+    return json.dumps(openapi(schema, shape, addresses), indent=2) + "\n"
 
 
 def in_rehearsal(addresses: Addresses, emulator: str) -> Addresses:

@@ -464,6 +464,11 @@ class TestClient:
         texts = {prediction.client(CHURN, shape("churn", spec())) for _ in range(2)}
         assert len(texts) == 1
 
+    def test_is_what_the_command_prints_and_so_is_the_document(self) -> None:
+        told = shape("churn", spec())
+        assert prediction.printed("client", CHURN, told) == prediction.client(CHURN, told)
+        assert json.loads(prediction.printed("openapi", CHURN, told)) == prediction.openapi(CHURN, told)
+
     def test_a_feature_that_is_no_name_in_python_is_a_key(self, tmp_path: Path) -> None:
         features = (*CHURN.features, Feature(name="a-b", kind="Fractional", description="d"))
         schema = CHURN.model_copy(update={"features": features})
