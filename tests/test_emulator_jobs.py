@@ -14,6 +14,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.iam.models import IAMBackend, Role
 from moto.sagemaker.models import Model, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
@@ -918,4 +919,6 @@ def test_moto_keeps_jobs_in_these_tables_and_has_these_instance_types():
     assert INSTANCE_TYPES["g5.xlarge"]["InstanceStorageSupported"] is True
     assert INSTANCE_TYPES["m7i.large"]["InstanceStorageSupported"] is False
     assert {"model_name", "execution_role_arn"} <= set(inspect.signature(Model.__init__).parameters)
+    assert {"arn", "assume_role_policy_document"} <= {*dir(Role), *inspect.signature(Role.__init__).parameters}
+    assert list(inspect.signature(IAMBackend.get_roles).parameters) == ["self"]
     assert SageMakerResponse().automated_parameter_parsing
