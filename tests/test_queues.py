@@ -397,7 +397,7 @@ class Admission:
         )
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=400, deadline=None)
 @given(
     some.lists(
         some.tuples(
@@ -425,7 +425,7 @@ def test_whatever_teams_submit_none_disturbs_another(
         # While a team uses no more than its own, nobody else's job stops one of its.
         assert not any(each.team != team and within[each.team] for each in stopped)
         # Of jobs that say they cannot wait, only a team that takes back its own stops any.
-        assert beforehand + units <= cluster.own(team) or not any(
+        assert cluster.used(team) <= cluster.own(team) or not any(
             each.team != team and each.priority > PRIORITIES["background"][0] for each in stopped
         )
         # What is its own, a team has at once.
