@@ -93,7 +93,7 @@ class Jobs:
             job = self.sagemaker.describe_training_job(TrainingJobName=name)
             return job if job["TrainingJobStatus"] in ENDED else None
 
-        job: dict[str, Any] = until(look, f"{name} ends")
+        job: dict[str, Any] = until(look, f"{name} ends", 120)
         return job
 
     def training(self, name: str) -> None:
@@ -102,7 +102,7 @@ class Jobs:
         def look() -> bool:
             return bool(self.log("TrainingJobs", name, "begun"))
 
-        until(look, f"{name} trains")
+        until(look, f"{name} trains", 120)
 
     def process(self, program: str, arguments: list[str] | None = None, **more: Any) -> str:
         name = new("process")
@@ -138,7 +138,7 @@ class Jobs:
             job = self.sagemaker.describe_processing_job(ProcessingJobName=name)
             return job if job["ProcessingJobStatus"] in ENDED else None
 
-        job: dict[str, Any] = until(look, f"{name} ends")
+        job: dict[str, Any] = until(look, f"{name} ends", 120)
         return job
 
     def log(self, kind: str, name: str, word: str = "") -> list[str]:
@@ -416,7 +416,7 @@ pathlib.Path(os.environ["SM_MODEL_DIR"], "model.txt").write_text(f"went on from 
         Environment={"CHECKPOINTS": "/opt/ml/checkpoints"},
         **SPOT,
     )
-    until(lambda: jobs.log("TrainingJobs", name, "saved"), "it has a checkpoint")
+    until(lambda: jobs.log("TrainingJobs", name, "saved"), "it has a checkpoint", 120)
     assert jobs.user.ask("/_slipway/interrupt", {"training_job": name}) == (200, {"interrupted": name})
     job = jobs.trained(name)
     assert job["TrainingJobStatus"] == "Completed", job
@@ -786,7 +786,7 @@ def transform(jobs, model):
             job = jobs.sagemaker.describe_transform_job(TransformJobName=name)
             return job if job["TransformJobStatus"] in ENDED else None
 
-        job = until(look, f"{name} ends")
+        job = until(look, f"{name} ends", 120)
         found = jobs.keys(f"{name}/out/")
         return job, {key.removeprefix(f"{name}/out/"): jobs.read(f"s3://{BUCKET}/{key}").decode() for key in found}
 

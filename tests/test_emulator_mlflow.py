@@ -34,7 +34,7 @@ def created(user, name):
         told = user.sagemaker.describe_mlflow_tracking_server(TrackingServerName=name)
         return told["TrackingServerArn"] if told["TrackingServerStatus"] == "Created" else None
 
-    return until(look, f"{name} is created")
+    return until(look, f"{name} is created", 90)
 
 
 def ask(user, arn, method, path, content=None, service="sagemaker-mlflow"):
@@ -46,7 +46,7 @@ def ask(user, arn, method, path, content=None, service="sagemaker-mlflow"):
     url = f"{user.emulator.endpoint}/api/2.0/mlflow/{path}{query}"
     request = AWSRequest(method, url, data=body, headers=headers)
     SigV4Auth(Credentials("test", "test"), service, REGION).add_auth(request)
-    answer = URLLib3Session(timeout=60).send(request.prepare())
+    answer = URLLib3Session(timeout=120).send(request.prepare())
     return answer.status_code, json.loads(answer.content)
 
 

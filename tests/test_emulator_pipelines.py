@@ -40,7 +40,7 @@ class Pipelines:
         started = self.sagemaker.start_pipeline_execution(PipelineName=pipeline, PipelineParameters=given, **more)
         return str(started["PipelineExecutionArn"])
 
-    def ended(self, execution: str, seconds: float = 60) -> dict[str, Any]:
+    def ended(self, execution: str, seconds: float = 180) -> dict[str, Any]:
         def look() -> Any:
             told = self.sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
             return told if told["PipelineExecutionStatus"] in ENDED else None
