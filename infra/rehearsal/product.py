@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import itertools
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -50,6 +51,7 @@ THREADS: Final = 4
 WAIT_SECONDS: Final = 60.0
 INGEST_SECONDS: Final = 300.0
 REVIEWER: Final = "reviewer"
+PEOPLE: Final = "SLIPWAY_PEOPLE"
 
 Say = Callable[[str], None]
 Outputs = Mapping[str, Any]
@@ -126,6 +128,16 @@ def census(part: str, rows: int | None = None) -> Iterator[dict[str, str]]:
         yield dict(zip(columns, row, strict=True))
 
 
+def people() -> int | None:
+    """How many people of 2015 the rehearsal trains on: all, or as many as SLIPWAY_PEOPLE says. Raises ProductError."""
+    text = os.environ.get(PEOPLE)
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise ProductError(f"{PEOPLE} is {text!r}: set a number of people, such as 12000, or nothing for all of them")
+    return int(text)
+
+
 def approved_versions(clients: Clients, group: str) -> list[int]:
     """The versions of a model that may be released, the oldest first; none where there is no such group."""
     with _explained("reading the registry"):
@@ -158,7 +170,7 @@ def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
     """
     with _explained("ingestion"):
         files = {
-            "people-2015.csv": _people("reference", ASKED, None),
+            "people-2015.csv": _people("reference", ASKED, people()),
             "people-2016.csv": _people("analysis", datetime.now(UTC).strftime(TIME), RECORDS),
         }
         labels = _labels()
@@ -192,7 +204,7 @@ def _labels() -> bytes:
     written = io.StringIO()
     writer = csv.DictWriter(written, [SCHEMA.record_id, SCHEMA.event_time, LABEL], lineterminator="\n")
     writer.writeheader()
-    for person in census("reference"):
+    for person in census("reference", people()):
         writer.writerow({SCHEMA.record_id: person["id"], SCHEMA.event_time: KNOWN, LABEL: person[LABEL]})
     return written.getvalue().encode()
 
@@ -297,9 +309,12 @@ def release(clients: Clients, outputs: Outputs, say: Say) -> None:
     Raises ProductError where it is refused.
     """
     with _explained("release"):
-        result = releases.release(
-            clients, outputs["endpoint_name"], outputs["first_version"], reason="its first version", say=say
-        )
+        try:
+            result = releases.release(
+                clients, outputs["endpoint_name"], outputs["first_version"], reason="its first version", say=say
+            )
+        except releases.NoRelease as error:
+            raise ProductError(str(error)) from error
     if not result.ok:
         raise ProductError("the first version was not released: " + "; ".join(result.lines()))
     for line in result.lines():
