@@ -177,7 +177,6 @@ def _exporter(cluster: str, pool: str, spec: GpuPool, images: Images, opts: pulu
     )
     volumes: list[dict[str, Any]] = [
         {"name": "config", "config_map": {"name": called}},
-        {"name": "agent", "empty_dir": {}},
         {"name": "exporter", "empty_dir": {}},
     ]
     mounts = [{"name": "config", "mount_path": "/etc/gpu"}, {"name": "exporter", "mount_path": "/tmp"}]
@@ -202,11 +201,11 @@ def _exporter(cluster: str, pool: str, spec: GpuPool, images: Images, opts: pulu
         "image": images.urls[AGENT.source],
         "env": [{"name": "RUN_WITH_IRSA", "value": "True"}, {"name": "AWS_REGION", "value": region()}],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-        "security_context": CONFINED,
+        # It writes what it makes of its configuration beside its program.
+        "security_context": {**CONFINED, "read_only_root_filesystem": False},
         "volume_mounts": [
             {"name": "config", "mount_path": "/etc/cwagentconfig/agent.json", "sub_path": "agent.json"},
             {"name": "config", "mount_path": "/etc/prometheus/prometheus.yaml", "sub_path": "prometheus.yaml"},
-            {"name": "agent", "mount_path": "/opt/aws/amazon-cloudwatch-agent/var"},
         ],
     }
     daemon(

@@ -13,6 +13,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 import pytest
+from judging import judge, resource
 from pretend_aws import KEY, TOPIC, PretendAws, up
 from pydantic import ValidationError
 
@@ -30,7 +31,7 @@ from infra.rehearsal.engine import Engine
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.settings import Settings
 from infra.stack import Stack
-from policies.cost.pricing import PRICES
+from policies.cost.pricing import NODE_POOL, PRICES, estimate, unpriced
 from tests.emulated import ACCOUNT, REGION, User
 
 VERSION = "1.35"
@@ -201,21 +202,27 @@ class TestUnits:
         assert {each for each in PRICES["instances"] if each in known} == set(priced)
 
 
+def parts(user_data: str) -> list[tuple[str, str]]:
+    """The parts of a MIME document: what each is, and its text."""
+    _, *each = message_from_string(user_data).walk()
+    return [(part.get_content_type(), str(part.get_payload())) for part in each]
+
+
 class TestBoot:
     def test_disks_are_joined_by_eks_s_own_agent(self) -> None:
-        [part] = message_from_string(b64decode(gpu_boot.managed(managed())).decode()).get_payload()
+        [(kind, text)] = parts(b64decode(gpu_boot.managed(managed())).decode())
 
-        assert part.get_content_type() == "application/node.eks.aws"
-        assert "strategy: RAID0" in part.get_payload()
+        assert kind == "application/node.eks.aws"
+        assert "strategy: RAID0" in text
 
     def test_gpus_are_cut_at_every_boot_before_the_kubelet_starts(self, tmp_path: Path) -> None:
         declared = managed(instance_types=["p5.48xlarge"], sharing={"kind": "mig", "profile": "3g.40gb"})
-        _, shell = message_from_string(b64decode(gpu_boot.managed(declared)).decode()).get_payload()
+        _, (kind, text) = parts(b64decode(gpu_boot.managed(declared)).decode())
         script = tmp_path / "user-data"
-        script.write_text(shell.get_payload())
+        script.write_text(text)
 
         assert subprocess.run(["bash", "-n", script], check=False, capture_output=True).stderr == b""
-        text = shell.get_payload()
+        assert kind == "text/x-shellscript"
         assert "--create-gpu-instance 3g.40gb,3g.40gb --default-compute-instance" in text
         assert "Before=kubelet.service" in text and "enable --now" in text
         assert gpu_boot.karpenter(declared) and "NodeConfig" not in str(gpu_boot.karpenter(declared))
@@ -505,6 +512,46 @@ class TestMetrics:
             assert all(each["securityContext"]["capabilities"] == {"drop": ["ALL"]} for each in pod["containers"])
 
 
+class TestPolicies:
+    def daemon(self, name: str, namespace: str = "kube-system", **pod: Any) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": namespace}
+        return {"metadata": metadata, "spec": {"template": {"spec": {"containers": [], **pod}}}}
+
+    def test_a_driver_does_what_it_must_and_nothing_else_does(self) -> None:
+        privileged = {"containers": [{"securityContext": {"privileged": True}}], "hostNetwork": True}
+        rule, kind = "pods-are-confined", "kubernetes:apps/v1:DaemonSet"
+
+        assert judge(rule, kind, self.daemon("aws-efa-k8s-device-plugin", **privileged)).sentences == []
+        for other in (
+            self.daemon("aws-efa-k8s-device-plugin", "default", **privileged),
+            self.daemon("aws-efa-k8s-device-plugin-2", **privileged),
+            self.daemon("aws-efa-k8s-device-plugin", **privileged, hostPID=True),
+            self.daemon("gpu-metrics-train", **privileged),
+        ):
+            assert judge(rule, kind, other).sentences
+        assert judge(rule, "kubernetes:apps/v1:Deployment", self.daemon("nvidia-mps-x", **privileged)).sentences
+
+    def test_karpenter_s_nodes_are_priced_up_to_their_limit(self) -> None:
+        nodes = resource(
+            "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass",
+            "class",
+            metadata={"name": "train"},
+            spec={"blockDeviceMappings": [{"ebs": {"volumeSize": "200Gi"}}]},
+        )
+        declared = resource(NODE_POOL, "pool", metadata={"name": "train"}, spec=node_pool(scaled(max_gpus=11), "train"))
+
+        instances, disks = sorted(estimate([nodes, declared]), key=lambda line: -line.ceiling_usd)
+        assert (instances.floor_usd, disks.floor_usd) == (0, 0)
+        assert instances.ceiling_usd == pytest.approx(2 * PRICES["instances"]["g6.12xlarge"]["usd"] * 730)
+        assert disks.ceiling_usd == pytest.approx(400 * PRICES["prices"]["ebs-gp3"]["usd"])
+
+    def test_a_pool_without_a_gpu_limit_has_no_price(self) -> None:
+        declared = resource(NODE_POOL, "pool", spec={**node_pool(scaled(), "train"), "limits": {"cpu": 1000}})
+
+        [(_, sentence)] = unpriced([declared])
+        assert "limit nvidia.com/gpu" in str(sentence)
+
+
 # --- in the rehearsal -------------------------------------------------------------------------------------------------
 
 ALL: Mapping[str, GpuPool] = {
@@ -641,7 +688,7 @@ def test_the_warning_of_a_block_reaches_people_and_karpenter_hears_of_interrupti
     inbox, inbox_arn = user.queue()
     user.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox_arn)
 
-    user.ask("/slipway/fire", {"schedule": "default/gpus-block-ends"})
+    assert user.ask("/_slipway/fire", {"schedule": "default/gpus-block-ends"}) == (200, {"fired": 1})
 
     told = user.body(inbox)
     assert "The Capacity Block cr-0123456789abcdef0 of gpus-block ends at 2099-12-24 11:30 UTC" in str(told)

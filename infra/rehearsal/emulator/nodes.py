@@ -93,9 +93,9 @@ def install() -> None:
     EC2_RESOURCE_TO_PREFIX["placement-group"], EC2_PREFIX_TO_RESOURCE["pg"] = "pg", "placement-group"
     for path in ec2_urls.url_paths:
         ec2_urls.url_paths[path] = WithPlacementGroups.dispatch
-    EKSBackend.create_cluster = _create  # type: ignore[method-assign]  # is replaced
+    EKSBackend.create_cluster = _create  # type: ignore[assignment, method-assign]  # is replaced
     EKSBackend.update_cluster_config = _update  # type: ignore[assignment, method-assign]  # likewise
-    EKSBackend.delete_cluster = _delete  # type: ignore[method-assign]  # likewise
+    EKSBackend.delete_cluster = _delete  # type: ignore[assignment, method-assign]  # likewise
 
 
 def _create(backend: EKSBackend, name: str, *arguments: Any, **named: Any) -> Cluster:
