@@ -167,7 +167,7 @@ class BatchPrediction(pulumi.ComponentResource):
                 allow(
                     ["iam:PassRole"],
                     role_arn,
-                    when={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+                    when={"StringEquals": {"iam:PassedToService": SAGEMAKER}},
                 ),
                 use_key(kms_key_arn, "s3"),
                 allow(["kms:CreateGrant"], kms_key_arn, when={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
@@ -234,7 +234,7 @@ class BatchPrediction(pulumi.ComponentResource):
             means=f"Batches of {name} are not started.",
             look=[f"$ aws logs tail /aws/lambda/{called} --since 2h"],
             act=[
-                "The log says why: no approved version, one that does not verify, or a right or a quota that is missing."
+                "The log says why: no approved version, one that does not verify, a right or a quota that is missing."
             ],
             namespace="AWS/Lambda",
             metric_name="Errors",

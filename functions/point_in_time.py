@@ -6,11 +6,13 @@ label gets the newest record at or before its own time, and nothing where that o
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd  # type: ignore[import-untyped]  # it brings no types
 
-from functions.features import FeatureSchema
+if TYPE_CHECKING:  # SageMaker's containers have no pydantic
+    from functions.features import FeatureSchema
+
 from functions.rows import seconds
 
 WRITTEN: Final = "write_time"
@@ -19,7 +21,7 @@ _AT, _SINCE, _ORDER = "__at", "__since", "__order"
 
 
 def join(
-    labels: pd.DataFrame, records: pd.DataFrame, schema: FeatureSchema, *, time: str = "label_time"
+    labels: pd.DataFrame, records: pd.DataFrame, schema: "FeatureSchema", *, time: str = "label_time"
 ) -> pd.DataFrame:
     """Each row of `labels`, in its order, with the schema's features beside it; missing where none were valid.
 
@@ -53,7 +55,7 @@ def join(
 
 
 def athena_sql(
-    schema: FeatureSchema,
+    schema: "FeatureSchema",
     features_table: str,
     labels_table: str,
     *,
@@ -97,11 +99,11 @@ LEFT JOIN matched AS newest ON newest.{_ORDER} = asked.{_ORDER} AND newest.__ran
 """
 
 
-def _seconds(times: pd.Series, name: str, schema: FeatureSchema) -> pd.Series:
+def _seconds(times: pd.Series, name: str, schema: "FeatureSchema") -> pd.Series:
     return times.map(lambda each: seconds(str(each), name, schema.event_time_kind)).astype("float64")
 
 
-def _unix(column: str, schema: FeatureSchema) -> str:
+def _unix(column: str, schema: "FeatureSchema") -> str:
     """A time in Unix seconds. Both forms of ISO 8601 begin alike, and three digits may follow the seconds."""
     if schema.event_time_kind == "Fractional":
         return f"CAST({column} AS double)"

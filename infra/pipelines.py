@@ -50,6 +50,7 @@ OFFLINE: Final = {
     "AWS_ACCESS_KEY_ID": "none",
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_EC2_METADATA_DISABLED": "true",
+    "SAGEMAKER_VALIDATE_ROLE": "false",
 }
 """What the SDK wants to know of AWS before it does anything; nothing of it is in a definition."""
 NOWHERE: Final = "no-bucket-was-named"

@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pandas as pd
@@ -25,6 +26,16 @@ ALL: Final = "all"
 """As --as-of: whatever is there."""
 MANIFEST: Final = "dataset.json"
 FILES: Final = ("train/rows.csv", "test/rows.csv")
+KNOWN: Final = "label_time"
+"""The column with the time of a label, beside which the join puts the time of the features."""
+VALIDITY: Final = SimpleNamespace(
+    record_id=ROWS.record_id,
+    event_time=ROWS.event_time,
+    event_time_kind=ROWS.event_time_kind,
+    names=ROWS.names,
+    ttl=SimpleNamespace(seconds=ROWS.ttl_seconds) if ROWS.ttl_seconds else None,
+)
+"""What the join asks of a feature schema, where there is no pydantic to read a whole one with."""
 COLUMNS: Final = (ROWS.record_id, *ROWS.names, LABEL)
 
 
@@ -48,7 +59,7 @@ def read_labels(folder: Path, as_of: str) -> pd.DataFrame:
     labels = pd.concat(found, ignore_index=True)
     if as_of != ALL:
         labels = labels[labels[ROWS.event_time].map(ROWS.seconds) <= ROWS.seconds(as_of)]
-    return labels.drop_duplicates(ignore_index=True)
+    return labels.rename(columns={ROWS.event_time: KNOWN}).drop_duplicates(ignore_index=True)
 
 
 def read_records(folder: Path, as_of: str) -> pd.DataFrame:
@@ -136,8 +147,8 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     """Make a set of labels and records. Raises SystemExit where too little is left of them."""
     labels = read_labels(options.labels, options.as_of)
     records = read_records(options.records, options.as_of)
-    joined = point_in_time.join(labels, records, ROWS)
-    joined = joined.dropna(subset=list(ROWS.names), how="all")
+    joined = point_in_time.join(labels, records, VALIDITY, time=KNOWN)
+    joined = joined[joined[ROWS.event_time].notna()]
     parts, refused = split(joined.to_dict("records"), options.held_out)
     kept = sum(map(len, parts.values()))
     dropped = {"no record at the time": len(labels) - len(joined), **dict(sorted(refused.items()))}
@@ -149,7 +160,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"only {kept:,} of {len(labels):,} labels are of use, less than {least:.0%}; lost: {dropped}")
     write(parts, options.output)
     files = digests(options.output)
-    times = sorted(joined[ROWS.event_time].map(texts))
+    times = sorted(joined[KNOWN].map(texts))
     told = {
         "sha256": digest(files),
         "files": files,
