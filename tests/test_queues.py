@@ -350,11 +350,14 @@ class Admission:
     resource: str
     running: list[Job] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.limits = {team: quotas(queue)[self.pool, self.resource] for team, queue in self.queues.items()}
+
     def used(self, team: str) -> int:
         return sum(job.units for job in self.running if job.team == team)
 
     def quota(self, team: str, key: str, otherwise: int = 0) -> int:
-        return int(quotas(self.queues[team])[self.pool, self.resource].get(key, otherwise))
+        return int(self.limits[team].get(key, otherwise))
 
     def own(self, team: str) -> int:
         return self.quota(team, "nominalQuota")
