@@ -32,6 +32,11 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-security
 DOMAIN_LIMIT: Final = 63
 NOT_IN_DOMAIN: Final = ("aws", "amazon", "cognito")
 """https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html"""
+ENVIRONMENT_BYTES: Final = 3500
+"""What the clients' identities may take of the 4 KB that Lambda has for all variables of a function.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+IDENTITY_BYTES: Final = 26
+"""Of a Cognito client id."""
 ACCESS_LOG: Final = {
     "request_id": "$context.requestId",
     "time": "$context.requestTime",
@@ -137,6 +142,20 @@ class PredictionApiSpec(Spec):
                     f"{name} may send {client.rate:g} requests a second and all clients together {self.rate:g}: raise"
                     " rate, or lower the client's"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _clients_fit(self) -> "PredictionApiSpec":
+        size = sum(
+            # The key's id, the name, and what stands between them in JSON.
+            60 + len(name) + sum(len(role) + 4 for role in client.roles or ["x" * IDENTITY_BYTES])
+            for name, client in self.clients.items()
+        )
+        if size > ENVIRONMENT_BYTES:
+            raise ValueError(
+                f"{len(self.clients)} clients and their roles take {size} bytes, and the function's environment has"
+                f" {ENVIRONMENT_BYTES} for them: give some clients one role, or make a second API"
+            )
         return self
 
     @property

@@ -63,7 +63,7 @@ def client(schema: FeatureSchema, shape: Shape, addresses: Addresses | None = No
     """
     where = addresses or Addresses()
     text = TEMPLATE.read_text("utf-8")
-    text = text.replace('"""ABOUT"""', _about(schema, shape, where), 1)
+    text = f"{_about(schema, shape, where)}\n\n{text[text.index('import base64') :]}"
     text = _with(text, "API", repr_(shape.name))
     text = _with(text, "MOST_ROWS", str(shape.max_rows))
     text = _with(text, "SCOPE", repr_(scope_of(shape.name)))

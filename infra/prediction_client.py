@@ -1,4 +1,4 @@
-"""ABOUT"""
+"""The client of a prediction API, as `infra.prediction` copies it: with other constants, and other features in Row."""
 
 import base64
 import json

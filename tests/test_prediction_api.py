@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ class TestSpec:
             ({"clients": {"web": {"auth": "iam"}}}, "auth is iam: set roles"),
             ({"clients": {"web": {"roles": [ROLE]}}}, "set auth: iam"),
             ({"clients": {name: {"auth": "iam", "roles": [ROLE]} for name in "ab"}}, "of a and of b"),
+            ({"clients": {f"client-{number}": {} for number in range(40)}}, "environment has 3500"),
             ({"rate": 5}, "web may send 50 requests a second and all clients together 5"),
             ({"model_seconds": 29}, "less than or equal to 25"),
             ({"max_kib": 6 * 1024}, "less than or equal to 5120"),
@@ -377,6 +379,13 @@ class TestComponent:
             ("*", ["execute-api:/live/POST/predictions", "execute-api:/live/GET/health"]),
             ({"AWS": [ROLE]}, ["execute-api:/live/POST/iam/predictions", "execute-api:/live/GET/iam/health"]),
         ]
+
+    def test_as_many_clients_as_are_taken_fit_into_lambda_s_environment(self) -> None:
+        told = spec(clients={f"client-with-a-long-name-{number:02}": {} for number in range(30)})
+        variables = self.function(up(lambda: self.api(told)))["environment"]["variables"]
+        # The pretended ids of keys and of Cognito's clients are longer than AWS's, of which none has more than 26.
+        variables["CALLERS"] = re.sub(r"churn-local-client-with-a-long-name-\d\d-id", "x" * 26, variables["CALLERS"])
+        assert 3000 < sum(len(name) + len(value) for name, value in variables.items()) < 4096
 
     def test_another_document_or_policy_is_another_deployment(self) -> None:
         def deployed(told: PredictionApiSpec) -> Any:
