@@ -3,23 +3,28 @@
 import csv
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pulumi_aws as aws
 import pyarrow.parquet as pq
 import pytest
-from pretend_aws import CONFIG
+from judging import resource
+from pretend_aws import CONFIG, KEY, TOPIC, PretendAws, up
 from pretend_cloud import settings
+from pydantic import ValidationError
 
 from components import DataLake, DataLakeSpec, FeatureStore, FeatureStoreSpec
 from components.feature_store import last_output
 from functions.features import Feature, FeatureSchema, Ttl
 from infra import features
+from infra.check import check
 from infra.rehearsal.aws import AwsProvider
-from infra.rehearsal.engine import Engine
+from infra.rehearsal.engine import Engine, Plan
 from infra.rehearsal.graph import DeploymentError
 from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, until
@@ -251,15 +256,23 @@ def test_a_breaking_change_is_refused_in_the_plan_with_the_migration(
     assert set(store.columns()) == {"customer", "seen_at", "age", "income", "plan"}
 
 
-def test_a_keeper_that_finds_the_group_otherwise_refuses_too(store: Store) -> None:
-    """The plan compares with what was deployed last; somebody may have made the group another way since."""
-    event = {
-        "feature_group_name": store.name,
-        "schema": json.loads(schema(AGE, INCOME).to_json()),
-        "throughput": {"ThroughputMode": "OnDemand"},
-    }
-    answer, error = store.user.invoke(f"{store.name}-keeper", event)
-    assert error and "plan cannot be taken away" in answer["errorMessage"]
+def test_what_somebody_made_of_the_group_by_hand_is_found_before_anything_is_changed(make: Make) -> None:
+    """The plan compares with what was deployed last; the deployment compares with what is there."""
+    store = make("touched-local")
+    store.deploy(schema())
+    told = store.outputs["feature_schema"]
+    store.user.sagemaker.update_feature_group(
+        FeatureGroupName=store.name, FeatureAdditions=[{"FeatureName": "city", "FeatureType": "Fractional"}]
+    )
+    until(lambda: "city" in store.columns(), "the update by hand")
+    more = Feature(name="street", kind="String", description="Where", required=False)
+    with pytest.raises(DeploymentError, match="city is Fractional, and cannot become String"):
+        store.deploy(schema(AGE, INCOME, PLAN, CITY, more))
+    assert "street" not in store.columns()
+    assert store.outputs["feature_schema"] == told
+    by_hand = CITY.model_copy(update={"kind": "Fractional"})
+    store.deploy(schema(AGE, INCOME, PLAN, by_hand, more))
+    assert "street" in store.columns()
 
 
 def test_the_printed_migration_can_be_followed_to_its_end(make: Make) -> None:
@@ -336,3 +349,276 @@ def test_the_printed_migration_can_be_followed_to_its_end(make: Make) -> None:
 def test_a_backfill_tells_of_a_version_that_is_not_there(store: Store) -> None:
     with pytest.raises(features.NoSuchVersion, match=r"no feature group of version 2, only of \[1\]"):
         features.backfill(store.user.client, store.outputs, 1, 2)
+
+
+# --- rows that come in ------------------------------------------------------------------------------------------------
+
+
+def test_good_rows_go_in_and_bad_ones_to_quarantine_with_reasons(store: Store) -> None:
+    rows = [
+        person(1000),
+        person(1001, age="old"),
+        person(1002, age="200", plan="gold"),
+        person(1003, income=""),
+        person(1004, seen_at="yesterday"),
+        person(1005, seen_at=ago(days=-1)),
+        person(1006, customer=""),
+        person(1007, plan="plus"),
+    ]
+    report = store.bring("mixed.csv", rows)[store.name]
+    assert (report["accepted"], report["quarantined"], report["fresh"]) == (2, 6, 2)
+    assert (store.record(1000)["plan"], store.record(1007)["plan"]) == ("basic", "plus")
+    lines = store.lines(f"churn/quarantine/{store.name}/mixed.csv/")
+    assert [(line["row"], [problem["fault"] for problem in line["problems"]]) for line in lines] == [
+        (2, ["type"]),
+        (3, ["range", "category"]),
+        (4, ["missing"]),
+        (5, ["type"]),
+        (6, ["range"]),
+        (7, ["missing"]),
+    ]
+    assert lines[0]["data"] == rows[1]
+    assert lines[1]["problems"][1]["reason"] == "plan is 'gold', which is none of its categories"
+
+    def told(metric: str) -> float:
+        found = store.user.cloudwatch.get_metric_statistics(
+            Namespace="Slipway/Features",
+            MetricName=metric,
+            Dimensions=[{"Name": "feature_group", "Value": store.name}],
+            StartTime=datetime.now(UTC) - timedelta(hours=1),
+            EndTime=datetime.now(UTC) + timedelta(hours=1),
+            Period=7200,
+            Statistics=["Sum", "Minimum"],
+        )["Datapoints"]
+        return float(sum(point["Minimum" if "age" in metric else "Sum"] for point in found))
+
+    until(lambda: told("rows_quarantined") >= 6, "the metric of rows in quarantine")
+    assert told("rows_accepted") >= 2
+    assert 3000 < told("newest_age_seconds") < 90_000
+    until(lambda: store.user.state(f"{store.name}-quarantined") == "ALARM", "the alarm on quarantined rows")
+
+
+@pytest.mark.parametrize(
+    "name, body, reason",
+    [
+        ("strange.csv", as_csv([person(1) | {"colour": "red"}]), "colour: no such feature"),
+        ("lacking.csv", b"customer,seen_at,age\n1,2026-01-01T00:00:00Z,3\n", "no column income, plan"),
+        ("twice.csv", b"customer,customer\n1,2\n", "the header has customer twice"),
+        ("empty.csv", b"", "the file is empty"),
+        ("rows.xlsx", b"PK", "rows.xlsx is none of .csv, .jsonl, .ndjson"),
+        ("array.jsonl", b"[1, 2]\n", "the first line is no JSON object: a .jsonl file has one object a line"),
+    ],
+)
+def test_a_file_of_another_shape_goes_to_quarantine_as_it_is(store: Store, name: str, body: bytes, reason: str) -> None:
+    store.drop(name, body)
+    report = store.ingested(name)["groups"][store.name]
+    assert (report["refused"], report["accepted"]) == (reason, 0)
+    [folder] = {key.rpartition("/")[0] for key in store.keys(f"churn/quarantine/{store.name}/{name}/")}
+    [told] = [json.loads(store.read(f"{folder}/refused.jsonl"))]
+    assert told["problems"] == [reason]
+    assert store.read(f"{folder}/{name}") == body
+
+
+def test_json_lines_keep_numbers_as_they_are_written(store: Store) -> None:
+    lines = [
+        '{"customer": "2000", "seen_at": "AT", "age": 41, "income": 1.10, "plan": "plus"}',
+        '{"customer": "2001", "seen_at": "AT", "age": 41, "income": 1e3, "plan": ["plus"]}',
+        '{"customer": "2002", "seen_at": "AT", "age": null, "income": 1, "plan": "plus"}',
+        '{"customer": "2003", "seen_at": "AT", "age": 1, "income": 1, "plan": "plus", "colour": "red"}',
+        "{",
+    ]
+    store.drop("rows.jsonl", "\n".join(lines).replace("AT", ago(hours=2)).encode())
+    report = store.ingested("rows.jsonl")["groups"][store.name]
+    assert (report["accepted"], report["quarantined"]) == (1, 4)
+    assert store.record(2000)["income"] == "1.10"
+    reasons = [line["problems"][0]["reason"] for line in store.lines(f"churn/quarantine/{store.name}/rows.jsonl/")]
+    assert reasons[:3] == [
+        'plan is ["plus"], which is neither text nor number',
+        "age is missing",
+        "colour is no feature of churn",
+    ]
+    assert reasons[3].startswith("the row cannot be read: it is no JSON")
+
+
+def test_the_same_file_twice_changes_nothing_and_an_older_event_neither(store: Store) -> None:
+    body = as_csv([person(3000, seen_at=ago(hours=3), age="33"), person(3000, seen_at=ago(hours=5), age="32")])
+    store.drop("again.csv", body)
+    store.ingested("again.csv")
+    assert store.record(3000)["age"] == "33"
+    [receipt] = store.keys("churn/ingested/again.csv/")
+    version = receipt.rpartition("/")[2].removesuffix(".json")
+    before = len(store.offline())
+    event = {
+        "detail": {
+            "bucket": {"name": store.outputs["bucket"]},
+            "object": {"key": "churn/incoming/again.csv", "version-id": version, "etag": "e", "size": len(body)},
+        }
+    }
+    answer, error = store.user.invoke(store.outputs["function"], event)
+    assert error is None
+    assert answer["again"] is True
+    assert len(store.offline()) == before
+    store.drop("again.csv", body)
+    store.ingested("again.csv", times=2)
+    assert store.record(3000)["age"] == "33"
+
+
+def test_of_two_rows_with_one_event_time_the_later_one_stays(store: Store) -> None:
+    at = ago(hours=1)
+    store.bring("order.csv", [person(n % 7 + 4000, seen_at=at, age=str(n)) for n in range(70)])
+    assert [store.record(number)["age"] for number in range(4000, 4007)] == [str(n) for n in range(63, 70)]
+
+
+def test_a_file_that_takes_longer_than_a_run_is_carried_on_by_the_next(make: Make) -> None:
+    store = make("long-local")
+    # A run of 60 s hands over 30 s before its end: with 31 s left there is time for a part only.
+    store.deploy(schema(), timeout_seconds=60)
+    rows = [person(number, plan="basic" if number % 10 else "gold") for number in range(5000)]
+    store.user.lambda_.update_function_configuration(FunctionName=store.outputs["function"], Timeout=30)
+    store.drop("long.csv", as_csv(rows))
+    keys = until(lambda: store.keys("churn/ingested/long.csv/"), "the receipt", 120)
+    report = json.loads(store.read(keys[0]))
+    assert (report["rows"], report["groups"][store.name]["accepted"]) == (5000, 4500)
+    assert report["groups"][store.name]["quarantined"] == 500
+    starts = [line for line in store.user.logged(store.outputs["function"]) if '"finished": false' in line]
+    assert len(starts) == 2  # 2000 rows at a time, and the rest in a third run
+    quarantined = [line["row"] for line in store.lines(f"churn/quarantine/{store.name}/")]
+    assert sorted(quarantined) == [number + 1 for number in range(0, 5000, 10)]
+    assert store.record(4999)["plan"] == "basic"
+
+
+def test_nothing_fresh_is_an_alarm_and_old_rows_do_not_end_it(make: Make) -> None:
+    store = make("stale-local")
+    store.deploy(schema(), fresh_hours=1)
+    until(lambda: store.user.state("stale-local-features-stale") == "ALARM", "the alarm on stale features")
+    store.bring("old.csv", [person(1, seen_at=ago(days=9))])
+    time.sleep(3)
+    assert store.user.state("stale-local-features-stale") == "ALARM"
+
+
+# --- what the component asks for --------------------------------------------------------------------------------------
+
+
+def declared(current: FeatureSchema | None = None, previous: FeatureSchema | None = None, **wiring: Any) -> PretendAws:
+    spec = wiring.pop("spec", {})
+    return up(
+        lambda: FeatureStore(
+            wiring.pop("name", "churn-local"),
+            FeatureStoreSpec.model_validate(spec),
+            schema=current or schema(),
+            previous_schema=previous,
+            deployed_schema=None,
+            bucket="lake",
+            bucket_arn="arn:aws:s3:::lake",
+            prefix="churn",
+            kms_key_arn=KEY,
+            alerts_topic_arn=TOPIC,
+            **wiring,
+        )
+    )
+
+
+def violations(made: PretendAws) -> list[str]:
+    """What the packs say about a plan of these resources, default tags included."""
+    tags = dict.fromkeys(TAGS, "x")
+    resources = tuple(
+        resource(each.typ, each.name, **{"tags": tags, **each.inputs}) for each in made.resources if each.custom
+    )
+    config = {**CONFIG, "slipway:usd_per_month": "150"}
+    told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=150.0, config=config)
+    report = check([(told, Plan("churn-local", resources, (), {}))])
+    return [
+        f"{each.resource}: {each.sentence}" for each in report.violations if each.rule != "stack-watches-its-budget"
+    ]
+
+
+def test_keeps_to_every_pack() -> None:
+    assert violations(declared(schema(version=2), schema())) == []
+
+
+def test_is_an_encrypted_iceberg_table_with_a_role_that_writes_nowhere_else() -> None:
+    made = declared()
+    group = made.only(aws.sagemaker.FeatureGroup)
+    assert group["onlineStoreConfig"]["securityConfig"] == {"kmsKeyId": KEY}
+    assert group["onlineStoreConfig"]["ttlDuration"] == {"unit": "Days", "value": 3650}
+    assert group["offlineStoreConfig"] == {
+        "s3StorageConfig": {"s3Uri": "s3://lake/churn/features", "kmsKeyId": KEY},
+        "tableFormat": "Iceberg",
+        "disableGlueTableCreation": False,
+    }
+    assert group["throughputConfig"] == {"throughputMode": "OnDemand"}
+    statements = made.statements(aws.iam.RolePolicy, "churn-local-features")
+    [write] = [each for each in statements if "s3:PutObject" in each["Action"]]
+    assert write["Resource"] == ["arn:aws:s3:::lake/churn/features/*"]
+    assert not [each for each in statements for where in each["Resource"] if where in ("*", "arn:aws:s3:::lake/*")]
+
+
+def test_a_group_that_cannot_be_made_fails_the_deployment_with_aws_s_reason(make: Make) -> None:
+    store = make("failing-local")
+
+    def build() -> None:
+        FeatureStore(
+            store.name,
+            FeatureStoreSpec(),
+            schema=schema(),
+            deployed_schema=None,
+            bucket="nobodys-bucket",
+            bucket_arn="arn:aws:s3:::nobodys-bucket",
+            prefix="churn",
+            kms_key_arn=store.key,
+            alerts_topic_arn=store.topic,
+        )
+
+    with pytest.raises(DeploymentError, match="CreateFailed: The S3 bucket nobodys-bucket does not exist"):
+        store.engine.up(replace(settings(build, store.name), region=REGION, config=CONFIG))
+
+
+@pytest.mark.parametrize(
+    "spec, sentence",
+    [
+        ({"throughput": {"read_units": 40_001, "write_units": 1}}, "less than or equal to 40000"),
+        ({"throughput": {"read_units": 1}}, "write_units"),
+        ({"fresh_hours": 30}, "30 hours are no whole days: set fresh_hours to 24 or less, or to 48, 72"),
+        ({"online_days": 3}, "Extra inputs are not permitted"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused(spec: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        FeatureStoreSpec.model_validate(spec)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wiring, sentence",
+    [
+        ({"spec": {"version": 2}}, "features.version is 2, but churn has 1: set it to one of those"),
+        ({"name": "churn_local"}, "'churn_local' cannot be a feature group: letters, digits and hyphens"),
+        ({"name": "c" * 65}, "64 at most"),
+        ({"current": schema(version=3), "previous": schema()}, "must be versions of one schema that follow each other"),
+    ],
+)
+def test_wiring_that_cannot_be_is_refused(wiring: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        declared(**wiring)
+
+
+def test_provisioned_throughput_is_within_its_quota() -> None:
+    group = declared(spec={"throughput": {"read_units": 40_000, "write_units": 7}}).only(aws.sagemaker.FeatureGroup)
+    assert group["throughputConfig"] == {
+        "throughputMode": "Provisioned",
+        "provisionedReadCapacityUnits": 40_000,
+        "provisionedWriteCapacityUnits": 7,
+    }
+
+
+def test_every_alarm_says_what_to_do() -> None:
+    alarms = declared(schema(version=2), schema()).inputs(aws.cloudwatch.MetricAlarm)
+    assert {name for name in alarms if not name.endswith("-lost")} == {
+        "churn-local-quarantined",
+        "churn-local-refused-file",
+        "churn-local-v2-quarantined",
+        "churn-local-v2-refused-file",
+        "churn-local-features-stale",
+        "churn-local-features-ingest-broken",
+    }
+    assert alarms["churn-local-features-stale"]["treatMissingData"] == "breaching"
