@@ -237,3 +237,16 @@ def test_an_alarm_that_watches_two_things_at_once_is_refused():
     both = [SimpleNamespace(id="a", return_data="true"), SimpleNamespace(id="b", return_data=None)]
     with pytest.raises(ValidationError, match="Exactly one element"):
         alarms._returned(both)
+
+
+def test_that_a_day_had_too_little_is_said_of_the_day_that_ends_now_not_of_yesterday(region):
+    day = 24 * 3600
+    midnight = MINUTE // day * day
+    put(region, (MINUTE - midnight + 3600) / 60, 100)  # an hour before midnight
+    watched = alarm(
+        region, comparison_operator="LessThanThreshold", threshold=1, period=day, evaluation_periods=1,
+        datapoints_to_alarm=1, treat_missing_data="breaching",
+    )  # fmt: skip
+    now = (midnight + 600 - MINUTE) / 60
+    assert state(region, watched, now) == "OK"
+    assert state(region, watched, now + 24 * 60) == "ALARM"

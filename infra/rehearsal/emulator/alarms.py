@@ -96,10 +96,13 @@ def evaluate(alarm: Alarm, known: Metrics, now: float, second: float = 1.0) -> t
     periods = int(alarm.evaluation_periods or 1)
     needed = int(alarm.datapoints_to_alarm or periods)
     threshold = float(alarm.threshold)
-    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now, second)
-    # What has only begun says nothing before it has data; and while a sum still grows, not that it is too small.
+    # That a sum is too small can only be said of whole periods: of hours and days, those that end now.
     growing = alarm.statistic in ("Sum", "SampleCount") and alarm.comparison_operator.startswith("Less")
-    points = points[1:] if points[0] is None or growing else points[:-1]
+    sliding = growing and int(alarm.period or 0) > 60
+    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now, second, sliding)
+    # What has only begun says nothing before it has data; and while a sum still grows, not that it is too small.
+    begun = not sliding and (points[0] is None or growing)
+    points = points[1:] if begun else points[:-1]
     breaches = [None if point is None else COMPARISONS[alarm.comparison_operator](point, threshold) for point in points]
     state = state_of(breaches, periods, needed, alarm.treat_missing_data or "missing") or alarm.state_value
     shown = ", ".join("none" if point is None else f"{point:g}" for point in points[:periods])
@@ -130,11 +133,13 @@ def state_of(breaches: Sequence[bool | None], periods: int, needed: int, missing
     return "OK"
 
 
-def _points(alarm: Alarm, known: Metrics, periods: int, now: float, second: float) -> list[float | None]:
+def _points(
+    alarm: Alarm, known: Metrics, periods: int, now: float, second: float, sliding: bool
+) -> list[float | None]:
     """A value for each of the last periods, the newest first; None where there is no data."""
 
     def by_period(key: metrics.Key, statistic: str, period: int) -> Sequence[float | None]:
-        found = known.by_period(key, statistic, period * second, periods, now)
+        found = known.by_period(key, statistic, period * second, periods, now, sliding=sliding)
         if second == 1 or statistic not in ("Sum", "SampleCount"):
             return found
         return [None if value is None else value / second for value in found]

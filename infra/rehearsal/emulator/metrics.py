@@ -55,10 +55,16 @@ class Metrics:
                 dimensions = frozenset((str(each.name), str(each.value)) for each in datum.dimensions)
                 insort(self._points.setdefault((datum.namespace, datum.name, dimensions), []), _point(datum))
 
-    def by_period(self, key: Key, statistic: str, period: float, periods: int, now: float) -> list[float | None]:
-        """The statistic in each of the last periods, the one that has begun at `now` first; None where no data is."""
+    def by_period(
+        self, key: Key, statistic: str, period: float, periods: int, now: float, *, sliding: bool = False
+    ) -> list[float | None]:
+        """The statistic in each of the last periods, the one that has begun at `now` first; None where no data is.
+
+        `sliding` periods end with this minute, whatever their length.
+        """
         points = self._points.get(key, [])
-        end = (now // period + 1) * period
+        step = min(period, 60.0) if sliding else period
+        end = (now // step + 1) * step
         edges = [bisect_left(points, end - period * i, key=_time) for i in range(periods + 1)]
         return [_statistic(statistic, points[edges[i + 1] : edges[i]]) for i in range(periods)]
 
