@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from components import (
     Alerts,
@@ -33,6 +33,7 @@ from components import (
     TeamSpec,
     check_quotas,
 )
+from components.team import TeamName
 from infra.contract import Platform
 from infra.stack import Stack
 
@@ -48,7 +49,7 @@ class PlatformStack(Stack):
     cluster: ClusterSpec
     gpus: dict[Label, GpuPool] = Field(min_length=1)
     """Groups of GPU nodes by name; pods choose one by the label `slipway/pool`."""
-    teams: dict[Label, TeamSpec] = Field(min_length=1)
+    teams: dict[TeamName, TeamSpec] = Field(min_length=1)
     """Who shares the cluster: a namespace each."""
     queues: QueuesSpec
     key: KeySpec = KeySpec()
@@ -56,14 +57,6 @@ class PlatformStack(Stack):
     ledger: LedgerSpec = LedgerSpec()
     experiments: ExperimentsSpec = ExperimentsSpec()
     budget: BudgetSpec = BudgetSpec()
-
-    @field_validator("teams")
-    @classmethod
-    def _no_system_namespaces(cls, teams: dict[str, TeamSpec]) -> dict[str, TeamSpec]:
-        for team in teams:
-            if team == "default" or team.startswith("kube-"):
-                raise ValueError(f"the namespace {team} is Kubernetes' own: give the team another name")
-        return teams
 
     @model_validator(mode="after")
     def _one_access_each(self) -> "PlatformStack":
