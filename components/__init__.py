@@ -11,9 +11,11 @@ from components.endpoint import Endpoint
 from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
 from components.experiments import Experiments, ExperimentsSpec
 from components.feature_store import FeatureStore, FeatureStoreSpec
-from components.gpu import GpuPool, GpuSharing
+from components.gpu import GpuPool, GpuSharing, check_pools
 from components.gpu_device_plugin import GpuDevicePlugin
+from components.gpu_metrics import GpuMetrics
 from components.gpu_node_group import GpuNodeGroup
+from components.karpenter import Karpenter, KarpenterPool
 from components.keys import Key, KeySpec
 from components.ledger import Ledger, LedgerSpec
 from components.model_registry import CardSpec, ModelRegistry, RegistrySpec
@@ -52,9 +54,12 @@ __all__ = [
     "FeatureStoreSpec",
     "GateSpec",
     "GpuDevicePlugin",
+    "GpuMetrics",
     "GpuNodeGroup",
     "GpuPool",
     "GpuSharing",
+    "Karpenter",
+    "KarpenterPool",
     "Key",
     "KeySpec",
     "Ledger",
@@ -83,5 +88,6 @@ __all__ = [
     "TeamName",
     "TeamSpec",
     "TrainingPipeline",
+    "check_pools",
     "check_quotas",
 ]

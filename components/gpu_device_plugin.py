@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import pulumi
@@ -26,9 +25,6 @@ ALL_GPUS = [
 SMALL = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 
 
-NO_POOLS: Mapping[str, GpuPool] = MappingProxyType({})
-
-
 class GpuDevicePlugin(pulumi.ComponentResource):
     """NVIDIA's device plugin, once for each way in which pools share GPUs, and Amazon's for EFA where a pool has it.
 
@@ -37,13 +33,12 @@ class GpuDevicePlugin(pulumi.ComponentResource):
     """
 
     images: Images
-    repository_url: pulumi.Output[str]
 
     def __init__(
         self,
         name: str,
         *,
-        pools: Mapping[str, GpuPool] = NO_POOLS,
+        pools: Mapping[str, GpuPool],
         kms_key_arn: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -53,14 +48,13 @@ class GpuDevicePlugin(pulumi.ComponentResource):
         efa = any(pool.efa for pool in pools.values())
         self.images = Images(name, images=[NVIDIA, *([EFA] if efa else [])], kms_key_arn=kms_key_arn, opts=child)
         image = self.images.urls[NVIDIA.source]
-        ways = {pool.plugin: pool.sharing for pool in pools.values() if pool.os == "al2023"} or {"whole": None}
+        ways = {pool.plugin: pool.sharing for pool in pools.values() if pool.os == "al2023"}
         for way, sharing in sorted(ways.items()):
             _plugin(name, way, sharing, image, child)
             if sharing and sharing.kind == "mps":
                 _mps(name, way, image, child)
         if efa:
             _efa(name, self.images.urls[EFA.source], child)
-        self.repository_url = self.images.repositories[NVIDIA.source]
         self.register_outputs({"copies": self.images.copies})
 
 
