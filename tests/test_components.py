@@ -21,8 +21,6 @@ from components import (
     DataLakeSpec,
     DriftMonitor,
     DriftSpec,
-    FeatureStore,
-    FeatureStoreSpec,
     GpuPool,
     Key,
     KeySpec,
@@ -32,7 +30,6 @@ from components import (
     NodePool,
 )
 from components.function import source
-from functions.features import Feature, FeatureSchema
 
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/churn/7"
@@ -304,66 +301,6 @@ class TestCluster:
 
         assert (identity["namespace"], identity["serviceAccount"]) == ("kube-system", "aws-node")
         assert list(attached) == ["ml-pod-network"]
-
-
-class TestFeatureStore:
-    SCHEMA = FeatureSchema(
-        name="churn",
-        record_id="customer",
-        event_time="seen_at",
-        features=(
-            Feature(name="age", kind="Fractional", description="years"),
-            Feature(name="plan", kind="String", description="tariff"),
-        ),
-    )
-
-    @pytest.fixture(scope="class")
-    def made(self) -> PretendAws:
-        return up(lambda: self.store(FeatureStoreSpec()))
-
-    def store(self, spec: FeatureStoreSpec) -> FeatureStore:
-        return FeatureStore(
-            "churn-local",
-            spec,
-            schema=self.SCHEMA,
-            bucket="lake",
-            bucket_arn=LAKE,
-            prefix="churn/features",
-            kms_key_arn=KEY,
-        )
-
-    def test_follows_the_schema(self, made: PretendAws) -> None:
-        group = made.only(aws.sagemaker.FeatureGroup)
-
-        assert group["featureGroupName"] == "churn-local"
-        assert (group["recordIdentifierFeatureName"], group["eventTimeFeatureName"]) == ("customer", "seen_at")
-        assert {each["featureName"]: each["featureType"] for each in group["featureDefinitions"]} == {
-            "customer": "String",
-            "seen_at": "String",
-            "age": "Fractional",
-            "plan": "String",
-        }
-
-    def test_is_encrypted_online_and_offline(self, made: PretendAws) -> None:
-        group = made.only(aws.sagemaker.FeatureGroup)
-
-        assert group["onlineStoreConfig"] == {"enableOnlineStore": True, "securityConfig": {"kmsKeyId": KEY}}
-        offline = group["offlineStoreConfig"]["s3StorageConfig"]
-        assert offline == {"s3Uri": "s3://lake/churn/features", "kmsKeyId": KEY}
-
-    def test_its_role_writes_nowhere_else(self, made: PretendAws) -> None:
-        statements = made.statements(aws.iam.RolePolicy, "churn-local-features")
-
-        assert about(statements, "s3:PutObject")["Resource"] == [f"{LAKE}/churn/features/*"]
-        assert all(
-            resource in (LAKE, KEY) or "churn" in resource for each in statements for resource in each["Resource"]
-        )
-
-    def test_records_can_expire(self) -> None:
-        made = up(lambda: self.store(FeatureStoreSpec(online_days=7)))
-
-        online = made.only(aws.sagemaker.FeatureGroup)["onlineStoreConfig"]
-        assert online["ttlDuration"] == {"unit": "Days", "value": 7}
 
 
 class TestModelRole:

@@ -273,6 +273,9 @@ def test_what_somebody_made_of_the_group_by_hand_is_found_before_anything_is_cha
     by_hand = CITY.model_copy(update={"kind": "Fractional"})
     store.deploy(schema(AGE, INCOME, PLAN, by_hand, more))
     assert "street" in store.columns()
+    with pytest.raises(DeploymentError, match=r"touched-local.*protect"):
+        store.engine.down(store.told(schema(AGE, INCOME, PLAN, by_hand, more)))
+    assert "street" in store.columns()
 
 
 def test_the_printed_migration_can_be_followed_to_its_end(make: Make) -> None:
@@ -539,6 +542,9 @@ def test_keeps_to_every_pack() -> None:
 def test_is_an_encrypted_iceberg_table_with_a_role_that_writes_nowhere_else() -> None:
     made = declared()
     group = made.only(aws.sagemaker.FeatureGroup)
+    assert group["featureGroupName"] == "churn-local"
+    assert (group["recordIdentifierFeatureName"], group["eventTimeFeatureName"]) == ("customer", "seen_at")
+    assert {each["featureName"]: each["featureType"] for each in group["featureDefinitions"]} == schema().definitions
     assert group["onlineStoreConfig"]["securityConfig"] == {"kmsKeyId": KEY}
     assert group["onlineStoreConfig"]["ttlDuration"] == {"unit": "Days", "value": 3650}
     assert group["offlineStoreConfig"] == {

@@ -69,7 +69,7 @@ class Writer:
         return {place: why for refused in self._pool.map(self._write, shares) for place, why in refused.items()}
 
     def _write(self, share: Sequence[tuple[int, Entry]]) -> dict[int, str]:
-        refused = {}
+        refused: dict[int, str] = {}
         for batch in _batches(share):
             waiting = {key: entry for key, (_, entry) in batch.items()}
             for attempt in range(ATTEMPTS):
