@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -169,6 +169,12 @@ class PipelineSpec(Spec):
         }
         if self.definition is not None and told:
             raise ValueError(f"{sorted(told)[0]} is said in {self.definition}: leave it or definition out")
+        return self
+
+    @model_validator(mode="after")
+    def _is_there(self) -> Self:
+        if self.definition is not None and not (ROOT / self.definition).is_file():
+            raise ValueError(f"there is no {self.definition}: make it with `slipway pipeline compile FILE.py`")
         return self
 
     @property
@@ -566,6 +572,55 @@ def secured(step: dict[str, Any], place: Place) -> dict[str, Any]:
     return {**step, "Arguments": arguments}
 
 
+def compiled(
+    name: str, spec: PipelineSpec, place: Place, *, image: pulumi.Input[str], code: Code, records_uri: pulumi.Input[str]
+) -> dict[str, Any]:
+    """A definition that was compiled, with what only a deployment knows: parameters' values, functions, and what keeps
+    jobs in."""
+    told: dict[str, Any] = json.loads((ROOT / str(spec.definition)).read_text("utf-8"))
+    known: dict[str, pulumi.Input[str]] = {
+        "LakeUri": place.uri,
+        "Labels": _joined(place.uri, "/labels/"),
+        "Records": records_uri,
+        "Image": image,
+        "Code": _joined(place.uri, f"/pipelines/{code.sha256}/"),
+        "CodeRevision": f"{code.revision}-{code.sha256}",
+        "ConfigurationHash": spec.digest,
+    }
+    parameters = [
+        {**each, "DefaultValue": known[each["Name"]]} if each["Name"] in known else each for each in told["Parameters"]
+    ]
+    return {**told, "Parameters": parameters, "Steps": [_filled_in(name, step, place) for step in told["Steps"]]}
+
+
+def _filled_in(name: str, step: dict[str, Any], place: Place) -> dict[str, Any]:
+    arguments = step.get("Arguments", {})
+    if step["Type"] == "Condition":
+        branches = {
+            branch: [_filled_in(name, each, place) for each in arguments.get(branch, ())]
+            for branch in ("IfSteps", "ElseSteps")
+        }
+        return {**step, "Arguments": {**arguments, **branches}}
+    if step["Type"] == "Lambda":
+        ours = {
+            "record": place.record_function_arn,
+            "link": place.record_function_arn,
+            "complete": place.complete_function_arn,
+        }
+        if step["Name"] not in ours:
+            raise ValueError(f"step {step['Name']} asks a function: only record, complete and link may")
+        return {**step, "FunctionArn": ours[step["Name"]]}
+    if step["Type"] == "RegisterModel":
+        said = {"ModelPackageGroupName": name, "ModelApprovalStatus": "PendingManualApproval"}
+        return {**step, "Arguments": {**arguments, **said}}
+    if step["Type"] not in ("Training", "Processing", "Fail"):
+        raise ValueError(
+            f"step {step['Name']} is of type {step['Type']}: what a pipeline's role may do is known for Training, "
+            "Processing, Condition, RegisterModel, Lambda and Fail"
+        )
+    return secured(step, place)
+
+
 def _volume_key(resources: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {} if has_local_disks(resources["InstanceType"]) else {"VolumeKmsKeyId": place.kms_key_arn}
 
@@ -654,7 +709,9 @@ class TrainingPipeline(pulumi.ComponentResource):
             record_function_arn=record.arn,
             complete_function_arn=complete_function_arn,
         )
-        told = definition(name, spec, place, image=image, code=code, records_uri=records_uri)
+        told = (compiled if spec.definition else definition)(
+            name, spec, place, image=image, code=code, records_uri=records_uri
+        )
         role = aws.iam.Role(called, name=called, assume_role_policy=trust(SAGEMAKER), opts=child)
         granted = aws.iam.RolePolicy(
             called,
@@ -742,10 +799,8 @@ def _jobs(place: Place, told: Mapping[str, Any]) -> list[Statement]:
 
     The condition keys: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
     """
-    jobs = {
-        "Training": [step for step in told["Steps"] if step["Type"] == "Training"],
-        "Processing": [step for step in told["Steps"] if step["Type"] == "Processing"],
-    }
+    every = list(_every(told["Steps"]))
+    jobs = {kind: [step for step in every if step["Type"] == kind] for kind in ("Training", "Processing")}
     statements: list[Statement] = []
     for kind, steps in jobs.items():
         if not steps:
@@ -770,6 +825,14 @@ def _jobs(place: Place, told: Mapping[str, Any]) -> list[Statement]:
             allow(["sagemaker:AddTags"], arn, when={"StringEquals": {"sagemaker:TaggingAction": f"Create{kind}Job"}}),
         ]
     return statements
+
+
+def _every(steps: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """All steps, those inside conditions included."""
+    for step in steps:
+        yield step
+        for branch in ("IfSteps", "ElseSteps") if step["Type"] == "Condition" else ():
+            yield from _every(step["Arguments"].get(branch, ()))
 
 
 def _resources(step: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -128,6 +128,7 @@ def pipeline(session: Any) -> Pipeline:
         AS_OF,
     )
     trainer = ModelTrainer(
+        base_job_name="train",
         training_image=PARAMETERS["Image"],
         role=ROLE,
         sagemaker_session=session,
