@@ -111,7 +111,7 @@ def _evidence(period: Period) -> list[str]:
 
 
 def _line(entry: Entry) -> str:
-    who = entry.by.rpartition("/")[2] or entry.by
+    who = re.split("[/:]", entry.by)[-1]
     why = entry.evidence.get("reason") or entry.evidence.get("description") or ""
     what = "run" if entry.kind == "started" else "version"
     told = f"{entry.at}  {entry.kind:<8}  {what} {version(entry.package_arn)}  by {who}"

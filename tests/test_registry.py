@@ -375,6 +375,23 @@ class TestComplete:
         assert "| AGEP | 0.21 | 0.01 |" in text
         assert json.loads(sign.read(registry.user.s3, registry.beside(version, "card.json")))
 
+    def test_a_few_people_are_no_sign_of_unfairness(self) -> None:
+        few = {"feature": "RAC1P", "value": "4", "label": "other", "rows": 29, "accuracy": 1.0, "selection_rate": 0.0}
+        package = {
+            "CustomerMetadataProperties": {**METADATA, "author": "arn:aws:iam::1:user/ann"},
+            "InferenceSpecification": {"Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://lake/model.tar.gz"}]},
+        }
+        told = card.content(package, {**EVALUATION, "groups": [*EVALUATION["groups"], few]}, USE, "-")
+        [race] = [each for each in told["evaluation_details"] if each["name"] == "Results by RAC1P"]
+
+        assert "the ratio 0.96 is at or above" in race["evaluation_observation"]
+        assert [each["name"] for each in race["metric_groups"]] == ["white", "black", "other"]
+        [race] = card.content(package, {**EVALUATION, "groups": [few]}, USE, "-")["evaluation_details"][1:2]
+        assert "No two groups have 30 rows" in race["evaluation_observation"]
+        assert told["additional_information"]["custom_details"]["release notes"].startswith(
+            "Nobody wrote any. Trained on"
+        )
+
     @pytest.mark.parametrize("part", ["metrics", "groups", "attributions", "method"])
     def test_a_card_that_lacks_a_part_is_refused(self, registry: Registry, part: str) -> None:
         arn = registry.register()

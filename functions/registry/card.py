@@ -20,10 +20,16 @@ STATUS: Final[Mapping[str, str]] = {
     "Rejected": "Draft",
 }
 """A card's status, by that of its package."""
+COMPARED: Final = 30
+"""How many rows a group needs for its selection rate to be compared: that of a few people is chance."""
+NOTHING: Final = "-"
+"""What a pipeline says where nobody wrote release notes."""
 USE: Final = ("owner", "purpose", "intended_uses", "risk_rating", "risk_explanation", "caveats")
 """What the registry's YAML says of every version; ethical_considerations and factors may be missing."""
 ORIGIN: Final = ("run", "dataset", "dataset_sha256", "code_revision", "author")
 PARAMETER: Final = "param_"
+SHOWN: Final = ("release notes", "image")
+"""What of the custom details stands elsewhere in the text."""
 
 
 class IncompleteCard(Exception):
@@ -38,7 +44,9 @@ def content(
     parameters = {name.removeprefix(PARAMETER): metadata[name] for name in metadata if name.startswith(PARAMETER)}
     _complete(metadata, parameters, evaluation, use, notes)
     served = package["InferenceSpecification"]["Containers"][0]
-    origin = {name: value for name, value in metadata.items() if not name.startswith(PARAMETER)}
+    origin = {name: value for name, value in metadata.items() if not name.startswith((PARAMETER, "release_notes"))}
+    if notes.strip() == NOTHING:
+        notes = f"Nobody wrote any. Trained on {metadata['dataset']} by code {metadata['code_revision']}."
     card = {
         "model_overview": {"model_creator": metadata["author"], "model_artifact": [served["ModelDataUrl"]]},
         "intended_uses": _given(
@@ -97,7 +105,7 @@ def markdown(card: Mapping[str, Any], title: str) -> str:
     lines += ["## Training", ""]
     lines += _table(["", ""], [["model", card["model_overview"]["model_artifact"][0]]])
     lines += [f"| image | {job['training_environment']['container_image'][0]} |"]
-    lines += [f"| {name} | {value} |" for name, value in more["custom_details"].items() if name != "release notes"]
+    lines += [f"| {name} | {value} |" for name, value in more["custom_details"].items() if name not in SHOWN]
     lines += [f"| {each['name']} | {each['value']} |" for each in job["user_provided_hyper_parameters"]]
     for detail in card["evaluation_details"]:
         lines += ["", f"## {detail['name']}", ""]
@@ -162,13 +170,19 @@ def _groups(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _disparity(groups: Iterable[Mapping[str, Any]]) -> str:
     """How unequally groups are selected."""
-    rated = sorted((float(group["selection_rate"]), str(group.get("label") or group["value"])) for group in groups)
+    rated = sorted(
+        (float(group["selection_rate"]), str(group.get("label") or group["value"]))
+        for group in groups
+        if group["rows"] >= COMPARED
+    )
+    if len(rated) < 2:
+        return f"No two groups have {COMPARED} rows, so that their selection is not compared."
     (least, rarely), (most, often) = rated[0], rated[-1]
     ratio = least / most if most else 1.0
     verdict = "below" if ratio < FAIR else "at or above"
     return (
-        f"Selected: {least:.1%} of {rarely}, {most:.1%} of {often}; the ratio {ratio:.2f} is {verdict} the four-fifths "
-        "rule's 0.8."
+        f"Of groups with at least {COMPARED} rows, {least:.1%} of {rarely} are selected and {most:.1%} of {often}; the "
+        f"ratio {ratio:.2f} is {verdict} the four-fifths rule's 0.8."
     )
 
 
