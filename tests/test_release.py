@@ -434,6 +434,14 @@ def test_a_release_that_will_not_wait_says_who_has_the_lock(product: Product) ->
 
 
 def test_capacity_and_weights_survive_a_release(product: Product) -> None:
+    scaling = product.user.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ResourceId": f"endpoint/{product.name}/variant/live",
+    }
+    # Nobody asks it for long enough that autoscaling would take the new instances away again.
+    scaling.register_scalable_target(**target, SuspendedState={"DynamicScalingInSuspended": True})
     product.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName=product.name,
         DesiredWeightsAndCapacities=[{"VariantName": "live", "DesiredInstanceCount": 4, "DesiredWeight": 0.5}],
@@ -443,6 +451,7 @@ def test_capacity_and_weights_survive_a_release(product: Product) -> None:
 
     [variant] = product.described()["ProductionVariants"]
     assert (variant["DesiredInstanceCount"], variant["DesiredWeight"]) == (4, 0.5)
+    scaling.register_scalable_target(**target, SuspendedState={"DynamicScalingInSuspended": False})
 
 
 def test_a_version_of_the_registry_may_be_named_by_its_number(product: Product) -> None:
