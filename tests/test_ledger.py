@@ -165,7 +165,7 @@ class TestEntry:
     @pytest.mark.parametrize(
         ("wrong", "words"),
         [
-            ({"kind": "deployed"}, "it is one of approved, live"),
+            ({"kind": "deployed"}, "it is one of started, approved, live"),
             ({"id": "a/b"}, "cannot be part of an object"),
             ({"endpoint": "../x"}, "cannot be part of an object"),
             ({"at": "2026-11-01T00:00:00"}, "no time zone"),
