@@ -133,9 +133,7 @@ def state_of(breaches: Sequence[bool | None], periods: int, needed: int, missing
     return "OK"
 
 
-def _points(
-    alarm: Alarm, known: Metrics, periods: int, now: float, second: float, sliding: bool
-) -> list[float | None]:
+def _points(alarm: Alarm, known: Metrics, periods: int, now: float, second: float, sliding: bool) -> list[float | None]:
     """A value for each of the last periods, the newest first; None where there is no data."""
 
     def by_period(key: metrics.Key, statistic: str, period: int) -> Sequence[float | None]:
