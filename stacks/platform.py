@@ -14,13 +14,17 @@ from components import (
     BudgetSpec,
     Cluster,
     ClusterSpec,
+    Dashboard,
     DataLake,
     DataLakeSpec,
     Experiments,
     ExperimentsSpec,
     GpuDevicePlugin,
+    GpuMetrics,
     GpuNodeGroup,
     GpuPool,
+    Karpenter,
+    KarpenterPool,
     Key,
     KeySpec,
     Ledger,
@@ -29,6 +33,7 @@ from components import (
     NetworkSpec,
     Queues,
     QueuesSpec,
+    Runbook,
     Team,
     TeamSpec,
     check_quotas,
@@ -104,19 +109,51 @@ class PlatformStack(Stack):
             developers=self._developers(),
         )
         ready = pulumi.ResourceOptions(depends_on=[cluster])
-        for pool, size in self.gpus.items():
-            GpuNodeGroup(
-                f"{name}-{pool}",
-                size,
-                pool=pool,
-                cluster_name=cluster.name,
-                subnet_ids=network.private_subnet_ids,
-                kms_key_arn=key.arn,
-                opts=ready,
-            )
         inside = kubernetes.Provider(name, kubeconfig=cluster.kubeconfig, opts=ready)
         in_cluster = pulumi.ResourceOptions(providers=[inside])
         plugin = GpuDevicePlugin(name, pools=self.gpus, kms_key_arn=key.arn, opts=in_cluster)
+        metrics = GpuMetrics(
+            name,
+            pools=self.gpus,
+            cluster_name=cluster.name,
+            alerts_topic_arn=alerts.topic_arn,
+            kms_key_arn=key.arn,
+            opts=in_cluster,
+        )
+        images = [plugin.images, metrics.images]
+        parts: list[Any] = [metrics]
+        karpenter = None
+        if any(pool.scaling == "karpenter" for pool in self.gpus.values()):
+            karpenter = Karpenter(
+                name,
+                cluster_name=cluster.name,
+                kms_key_arn=key.arn,
+                replicas=min(2, self.cluster.system_nodes.min_size),
+                opts=in_cluster,
+            )
+            images.append(karpenter.images)
+        for pool, spec in self.gpus.items():
+            nodes: dict[str, Any] = {
+                "pool": pool,
+                "subnet_ids": network.private_subnet_ids,
+                "zones": self.network.zones,
+                "vpc_id": network.vpc_id,
+                "cluster_security_group_id": cluster.security_group_id,
+                "kms_key_arn": key.arn,
+                "kubernetes_version": self.cluster.version,
+            }
+            if spec.scaling == "karpenter" and karpenter:
+                KarpenterPool(f"{name}-{pool}", spec, karpenter=karpenter, opts=in_cluster, **nodes)
+            else:
+                group = GpuNodeGroup(
+                    f"{name}-{pool}",
+                    spec,
+                    cluster_name=cluster.name,
+                    alerts_topic_arn=alerts.topic_arn,
+                    opts=ready,
+                    **nodes,
+                )
+                parts.append(group)
         teams = {
             team: Team(
                 team,
@@ -138,6 +175,13 @@ class PlatformStack(Stack):
             kms_key_arn=key.arn,
             opts=in_cluster,
         )
+        guides = [guide for part in parts for guide in getattr(part, "guides", ())]
+        runbook = Runbook(name, guides=guides)
+        Dashboard(
+            name,
+            charts=[chart for part in parts for chart in getattr(part, "charts", ())],
+            alarms=[guide.alarm for guide in guides],
+        )
         return {
             **vars(
                 Platform(
@@ -154,7 +198,8 @@ class PlatformStack(Stack):
                     cluster_name=cluster.name,
                 )
             ),
-            "image_copies": pulumi.Output.all(plugin.images.copies, queues.images.copies).apply(
+            "image_copies": pulumi.Output.all(*(each.copies for each in (*images, queues.images))).apply(
                 lambda copies: sorted({command for each in copies for command in each})
             ),
+            "runbook_url": runbook.url,
         }
