@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]  # it brings no types
 
 from functions import point_in_time
 from functions.drift.core import fit, to_json
@@ -28,7 +28,7 @@ MANIFEST: Final = "dataset.json"
 FILES: Final = ("train/rows.csv", "test/rows.csv")
 KNOWN: Final = "label_time"
 """The column with the time of a label, beside which the join puts the time of the features."""
-VALIDITY: Final = SimpleNamespace(
+VALIDITY: Final[Any] = SimpleNamespace(
     record_id=ROWS.record_id,
     event_time=ROWS.event_time,
     event_time_kind=ROWS.event_time_kind,
