@@ -46,7 +46,9 @@ class GpuDevicePlugin(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
 
         efa = any(pool.efa for pool in pools.values())
-        self.images = Images(name, images=[NVIDIA, *([EFA] if efa else [])], kms_key_arn=kms_key_arn, opts=child)
+        self.images = Images(
+            f"{name}-devices", images=[NVIDIA, *([EFA] if efa else [])], kms_key_arn=kms_key_arn, opts=child
+        )
         image = self.images.urls[NVIDIA.source]
         ways = {pool.plugin: pool.sharing for pool in pools.values() if pool.os == "al2023"}
         for way, sharing in sorted(ways.items()):

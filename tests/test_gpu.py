@@ -429,7 +429,7 @@ class TestDevicePlugin:
 
         up(program)
         assert copies[0] == (
-            "crane copy nvcr.io/nvidia/k8s-device-plugin:v0.20.0 registry/ml-k8s-device-plugin:v0.20.0"
+            "crane copy nvcr.io/nvidia/k8s-device-plugin:v0.20.0 registry/ml-devices-k8s-device-plugin:v0.20.0"
         )
         assert len(copies) == 2
 
@@ -518,7 +518,7 @@ class TestPolicies:
         return {"metadata": metadata, "spec": {"template": {"spec": {"containers": [], **pod}}}}
 
     def test_a_driver_does_what_it_must_and_nothing_else_does(self) -> None:
-        privileged = {"containers": [{"securityContext": {"privileged": True}}], "hostNetwork": True}
+        privileged: dict[str, Any] = {"containers": [{"securityContext": {"privileged": True}}], "hostNetwork": True}
         rule, kind = "pods-are-confined", "kubernetes:apps/v1:DaemonSet"
 
         assert judge(rule, kind, self.daemon("aws-efa-k8s-device-plugin", **privileged)).sentences == []
