@@ -31,7 +31,7 @@ CHECKPOINTS = "/opt/ml/checkpoints"
 LOCAL_DISKS = frozenset(
     {
         *("c5d", "c6gd", "c6id", "c7gd", "c8gd", "m5d", "m5dn", "m6gd", "m6id", "m6idn", "m7gd", "m8gd", "r5d", "r5dn"),
-        *("r6gd", "r6id", "r6idn", "r7gd", "r8gd", "x2gd", "g4dn", "g5", "g6", "g6e", "gr6", "g7e"),
+        *("r6gd", "r6id", "r6idn", "r7gd", "r8gd", "x2gd", "g4dn", "g5", "g6", "g6e", "gr6", "g7", "g7e"),
         *("p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "p6e-gb200", "trn1", "trn1n", "trn2", "i3"),
     }
 )
@@ -671,7 +671,8 @@ class TrainingPipeline(pulumi.ComponentResource):
 
         archive = [
             aws.s3.BucketObjectv2(
-                f"{called}-{file}",
+                # Other code is another object: what ignores its content would be made anew with the old one.
+                f"{called}-{code.sha256[:12]}-{file}",
                 bucket=bucket,
                 key=f"{prefix}/pipelines/{code.sha256}/{file}",
                 content_base64=content,
