@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import (
     AwareDatetime,
@@ -141,15 +141,6 @@ class GpuPool(Spec):
     components/gpu_instances.py names for the cluster's version."""
     disk_gib: int = Field(default=ROOT_GIB, ge=100, le=16384)
     """The root volume. Where instances have no disks of their own it holds the images too, and below 200 fills up."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _spot_by_its_old_name(cls, given: Any) -> Any:
-        """`spot: true` is `capacity: spot`."""
-        if isinstance(given, dict) and isinstance(given.get("spot"), bool):
-            given = {**given, "capacity": given.get("capacity", "spot" if given["spot"] else "on-demand")}
-            del given["spot"]
-        return given
 
     @field_validator("instance_types")
     @classmethod
