@@ -1,6 +1,7 @@
 """The building blocks that teams compose in `stacks/`."""
 
 from components.alerts import Alerts, AlertsSpec
+from components.batch_prediction import BatchPrediction, BatchSpec
 from components.budget import Budget, BudgetSpec
 from components.cluster import Cluster, ClusterSpec
 from components.dashboard import Dashboard
@@ -34,6 +35,8 @@ __all__ = [
     "AlertsSpec",
     "ApiGatewayAccount",
     "AsyncSpec",
+    "BatchPrediction",
+    "BatchSpec",
     "Budget",
     "BudgetSpec",
     "CardSpec",

@@ -1,13 +1,14 @@
 """The employment model: whether a person has work, from what the census asks about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pulumi
 from pydantic import PositiveInt, StringConstraints, field_validator
 
 from components import (
-    AsyncSpec,
+    BatchPrediction,
+    BatchSpec,
     Budget,
     BudgetSpec,
     Dashboard,
@@ -23,11 +24,11 @@ from components import (
     PipelineSpec,
     PredictionApi,
     PredictionApiSpec,
+    RealTimeSpec,
     RegistrySpec,
     Release,
     ReleaseSpec,
     Runbook,
-    ServerlessSpec,
     TrainingPipeline,
 )
 from components.feature_store import last_output
@@ -77,6 +78,8 @@ class Employment(Stack):
     registry: RegistrySpec
     api: PredictionApiSpec | None = None
     """Predictions for applications, over HTTPS; without it, only AWS identities of this account ask the endpoint."""
+    batch: BatchSpec | None = None
+    """Predictions for whole files, on a schedule and without an endpoint."""
     pipeline: PipelineSpec = PipelineSpec(gate=GateSpec(at_least=GATE), hyperparameters=HYPERPARAMETERS)
     release: ReleaseSpec = ReleaseSpec(gate=GATE)
     features: FeatureStoreSpec = FeatureStoreSpec()
@@ -97,10 +100,10 @@ class Employment(Stack):
         said = {"gate": {"at_least": GATE}, "hyperparameters": HYPERPARAMETERS}
         return {**said, **pipeline} if named else pipeline
 
-    @field_validator("release", mode="before")
+    @field_validator("release", "batch", mode="before")
     @classmethod
-    def _with_the_same_gate(cls, release: Any) -> Any:
-        return {"gate": GATE, **release} if isinstance(release, dict) else release
+    def _with_the_same_gate(cls, given: Any) -> Any:
+        return {"gate": GATE, **given} if isinstance(given, dict) else given
 
     @property
     def needs(self) -> Sequence[str]:
@@ -177,7 +180,26 @@ class Employment(Stack):
             alerts_topic_arn=platform.alerts_topic_arn,
         )
         parts: list[Any] = [features, registry, training]
-        served: Mapping[str, pulumi.Input[Any]] = {}
+        served: dict[str, pulumi.Input[Any]] = {}
+        if self.batch:
+            batch = BatchPrediction(
+                name,
+                self.batch,
+                role_arn=role.arn,
+                signing_key_arn=registry.signing_key_arn,
+                image_repository_arn=self.image_repository,
+                ledger_bucket=platform.ledger_bucket,
+                ledger_bucket_arn=platform.ledger_bucket_arn,
+                **lake,
+                **network,
+                **shared,
+            )
+            parts.append(batch)
+            served |= {
+                "batch_incoming_uri": batch.incoming_uri,
+                "batch_answers_uri": batch.answers_uri,
+                "batch_schedule_name": batch.schedule_name,
+            }
         if self.model_version:
             endpoint = Endpoint(
                 name,
@@ -204,13 +226,13 @@ class Employment(Stack):
                 **shared,
             )
             parts += [endpoint, release]
-            served = {
+            served |= {
                 "endpoint_name": endpoint.endpoint_name,
                 "release_state_machine_arn": release.state_machine_arn,
                 "first_version": self.model_version,
             }
-            # Neither of these captures what it is asked, so there is nothing to watch.
-            if not isinstance(self.endpoint, ServerlessSpec | AsyncSpec):
+            # No other kind captures what it is asked, so there is nothing to watch.
+            if isinstance(self.endpoint, RealTimeSpec):
                 monitor = DriftMonitor(
                     name,
                     self.drift,

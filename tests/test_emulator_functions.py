@@ -40,8 +40,9 @@ def handler(event, context):
     return boto3.client("sts").get_caller_identity()["Arn"]
 """
     topic = new("topic")
-    answer, _ = user.invoke(user.function(code), topic)
-    assert answer == f"arn:aws:sts::{ACCOUNT}:assumed-role/runner/rehearsal"
+    function = user.function(code)
+    answer, _ = user.invoke(function, topic)
+    assert answer == f"arn:aws:sts::{ACCOUNT}:assumed-role/runner/{function}"
     (call,) = [each for each in user.calls("CreateTopic") if each["principal"].endswith("role/runner")]
     assert call["principal"] == f"arn:aws:iam::{ACCOUNT}:role/runner"
     assert (call["service"], call["region"], call["status"], call["error"]) == ("sns", "us-east-1", 200, None)
