@@ -31,6 +31,9 @@ ENDPOINTS = {
 }
 """What nodes, pods and models call, each with the prefix of its IAM actions."""
 
+KARPENTER_ENDPOINTS = {"ssm": "ssm", "sqs": "sqs"}
+"""What Karpenter calls beside that: for the images of nodes, and for warnings that one is taken away."""
+
 OBJECT_ACTIONS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:GetObjectTagging"]
 BUCKET_ACTIONS = ["s3:ListBucket", "s3:GetBucketLocation", "s3:GetBucketAcl", "s3:ListBucketMultipartUploads"]
 
@@ -76,6 +79,7 @@ class Network(pulumi.ComponentResource):
         spec: NetworkSpec,
         *,
         kms_key_arn: pulumi.Input[str],
+        karpenter: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("slipway:index:Network", name, opts=opts)
@@ -110,7 +114,7 @@ class Network(pulumi.ComponentResource):
             description="HTTPS from this network",
             opts=child,
         )
-        for service, prefix in ENDPOINTS.items():
+        for service, prefix in (ENDPOINTS | (KARPENTER_ENDPOINTS if karpenter else {})).items():
             aws.ec2.VpcEndpoint(
                 f"{name}-{service.replace('.', '-')}",
                 vpc_id=vpc.id,

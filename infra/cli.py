@@ -28,6 +28,7 @@ def explained(as_json: bool) -> Iterator[None]:
     """Turn every failure that a user can mend into its message and an exit code, without a traceback."""
     # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
     from infra.cloud import CloudError
+    from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
     from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
@@ -46,7 +47,7 @@ def explained(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except Interrupted as error:
         _fail(error, as_json, INTERRUPTED)
-    except (SettingsError, CloudError, NotDeployed, UnknownEndpoint) as error:
+    except (SettingsError, CloudError, NoSuchVersion, NotDeployed, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
     except (EmulatorError, DeploymentError, NoRelease, ProviderError, ProductError, StateError) as error:
         _fail(error, as_json, FAILED)
@@ -367,6 +368,42 @@ def _api_of(stack: str) -> tuple[Any, Any, Any]:
     return schema, shape(stack, spec), addresses
 
 
+features = typer.Typer(help="A product's features: how to change them without losing any.", no_args_is_help=True)
+app.add_typer(features, name="features")
+
+
+@features.command("migrate")
+def migrate_features(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")], as_json: Json = False
+) -> None:
+    """Print how to get to another version of the schema, where a change would lose records."""
+    with explained(as_json):
+        from infra.features import next_version
+        from infra.reach import reach
+
+        found = next_version(reach(stack).outputs, stack)
+        print(json.dumps(found.to_dict(), indent=2) if as_json else found)
+
+
+@features.command("backfill")
+def backfill_features(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")],
+    source: Annotated[int, typer.Option("--from", help="The version that has the records.")],
+    target: Annotated[int, typer.Option("--to", help="The version that is to get them.")],
+    rename: Annotated[list[str] | None, typer.Option(help="A feature that is called otherwise now: old=new.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy what one version of the feature store holds to another; as often as one likes."""
+    with explained(as_json):
+        from infra.features import backfill
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        renamed = dict(_parameter(each, "--rename") for each in rename or [])
+        done = backfill(deployed.client, deployed.outputs, source, target, renamed=renamed)
+        print(json.dumps(done.to_dict(), indent=2) if as_json else done)
+
+
 pipeline = typer.Typer(help="Training pipelines: compile them, start them, make a version again.", no_args_is_help=True)
 app.add_typer(pipeline, name="pipeline")
 
@@ -392,10 +429,10 @@ def start_pipeline(
             show.out.print(started.arn, markup=False)
 
 
-def _parameter(text: str) -> tuple[str, str]:
+def _parameter(text: str, option: str = "--set") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"{text!r}: write name=value", param_hint="--set")
+        raise typer.BadParameter(f"{text!r}: write name=value", param_hint=option)
     return name, value
 
 

@@ -38,6 +38,8 @@ from components import (
     TeamSpec,
     check_quotas,
 )
+from components.gpu import check_pools
+from components.images import login
 from components.team import TeamName
 from infra.contract import Platform
 from infra.stack import Stack
@@ -71,6 +73,7 @@ class PlatformStack(Stack):
 
     @model_validator(mode="after")
     def _promises_can_be_kept(self) -> "PlatformStack":
+        check_pools(self.gpus, zones=self.network.zones, version=self.cluster.version)
         check_quotas(self.gpus, self.teams, self.queues)
         return self
 
@@ -82,7 +85,8 @@ class PlatformStack(Stack):
     def build(self) -> dict[str, pulumi.Input[Any]]:
         name = pulumi.get_stack()
         key = Key(name, self.key)
-        network = Network(name, self.network, kms_key_arn=key.arn)
+        scaled = any(pool.scaling == "karpenter" for pool in self.gpus.values())
+        network = Network(name, self.network, karpenter=scaled, kms_key_arn=key.arn)
         lake = DataLake(name, self.data_lake, kms_key_arn=key.arn)
         ledger = Ledger(name, self.ledger, kms_key_arn=key.arn)
         experiments = Experiments(
@@ -123,7 +127,7 @@ class PlatformStack(Stack):
         images = [plugin.images, metrics.images]
         parts: list[Any] = [metrics]
         karpenter = None
-        if any(pool.scaling == "karpenter" for pool in self.gpus.values()):
+        if scaled:
             karpenter = Karpenter(
                 name,
                 cluster_name=cluster.name,
@@ -199,7 +203,7 @@ class PlatformStack(Stack):
                 )
             ),
             "image_copies": pulumi.Output.all(*(each.copies for each in (*images, queues.images))).apply(
-                lambda copies: sorted({command for each in copies for command in each})
+                lambda copies: [login(), *sorted({command for each in copies for command in each})]
             ),
             "runbook_url": runbook.url,
         }
