@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -27,6 +28,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 def explained(as_json: bool) -> Iterator[None]:
     """Turn every failure that a user can mend into its message and an exit code, without a traceback."""
     # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
+    from botocore.exceptions import BotoCoreError, ClientError
+
     from infra.cloud import CloudError
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
@@ -51,6 +54,8 @@ def explained(as_json: bool) -> Iterator[None]:
         _fail(error, as_json, MISUSED)
     except (EmulatorError, DeploymentError, NoRelease, ProviderError, ProductError, StateError) as error:
         _fail(error, as_json, FAILED)
+    except (BotoCoreError, ClientError) as error:  # no credentials, or no right to what was asked
+        _fail(f"AWS: {error}", as_json, FAILED)
     except KeyboardInterrupt:
         _fail("interrupted. What was done is recorded; `up` carries on from there", as_json, INTERRUPTED)
 
@@ -406,6 +411,36 @@ def backfill_features(
 
 pipeline = typer.Typer(help="Training pipelines: compile them, start them, make a version again.", no_args_is_help=True)
 app.add_typer(pipeline, name="pipeline")
+
+
+@pipeline.command("compile")
+def compile_pipeline(
+    path: Annotated[Path, typer.Argument(help="A Python file that makes a pipeline with the sagemaker SDK.")],
+    check_: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 where the JSON differs.")] = False,
+) -> None:
+    """Turn a pipeline of the sagemaker SDK into the JSON that is committed and deployed, beside its file.
+
+    Needs the SDK: `uv sync --group pipelines`.
+    """
+    with explained(False):
+        from infra import pipelines
+        from infra.rehearsal.state import write_atomically
+        from infra.settings import SettingsError
+
+        if not path.is_file():
+            raise SettingsError(f"there is no file {path}")
+        try:
+            compiled, beside = pipelines.compile(path), path.with_suffix(".json")
+        except (pipelines.NoSdk, ValueError) as error:
+            raise SettingsError(str(error)) from error
+        if check_:
+            if not beside.exists() or beside.read_text("utf-8") != compiled:
+                show.error(f"{beside} is not what {path} compiles to: run `slipway pipeline compile {path}`")
+                raise typer.Exit(FAILED)
+            show.say(f"{beside} is what {path} compiles to")
+            return
+        write_atomically(beside, compiled)
+        show.say(f"{beside} written")
 
 
 @pipeline.command("start")

@@ -45,7 +45,7 @@ from infra.stack import Stack
 CODE = "employment"
 """The folder of `functions/` with what trains and serves."""
 
-HYPERPARAMETERS = {"learning-rate": 0.15, "max-iter": 80, "seed": 7}
+HYPERPARAMETERS = {"learning-rate": 0.15, "max-iter": 80, "held-out": 0, "seed": 7}
 CARD = {
     "owner": "employment-team",
     "purpose": "Tell how likely it is that a person has work, from what the census asks about them.",
@@ -69,8 +69,8 @@ class Employment(Stack):
     """The platform stack it runs on, such as `platform-prod`."""
     image_repository: RepositoryArn
     """Where the image is that trains and serves the model; its role may pull from nowhere else."""
-    image_tag: ImageTag = "1.2-1-cpu-py3"
-    """SageMaker's newest scikit-learn image."""
+    image_tag: ImageTag = "1.9-0-cpu-py3"
+    """SageMaker's image with the scikit-learn that the rehearsal runs; its tags are in SageMaker's Python SDK."""
     model_version: PositiveInt | None = None
     """The registry version that the endpoint is made with; without one there is no endpoint yet. Later versions are
     released, and change nothing here."""
