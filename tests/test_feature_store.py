@@ -411,6 +411,7 @@ def test_good_rows_go_in_and_bad_ones_to_quarantine_with_reasons(store: Store) -
         ("rows.xlsx", b"PK", "rows.xlsx is none of .csv, .jsonl, .ndjson"),
         ("array.jsonl", b"[1, 2]\n", "the first line is no JSON object: a .jsonl file has one object a line"),
     ],
+    ids=["strange", "lacking", "twice", "empty", "rows", "array"],
 )
 def test_a_file_of_another_shape_goes_to_quarantine_as_it_is(store: Store, name: str, body: bytes, reason: str) -> None:
     store.drop(name, body)

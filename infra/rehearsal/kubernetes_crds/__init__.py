@@ -173,7 +173,7 @@ def _unique_by(validator: Any, keys: list[str], instance: Any, schema: Any) -> I
             seen.add(values)
 
 
-_Validator: Final = extend(Draft202012Validator, {MAP_KEYS: _unique_by})
+_Validator: Final = extend(Draft202012Validator, {MAP_KEYS: _unique_by})  # type: ignore[no-untyped-call]  # jsonschema does not say
 
 
 def _stands_in(error: ValidationError) -> bool:
