@@ -150,12 +150,17 @@ def _what_there_is(outcome: "Outcome") -> dict[str, str]:
                 f"AUC {float(measured['auc']):.3f} on {int(float(measured['rows_held_out'])):,} held-out people"
             )
             rows["  features"] = str(outputs["feature_group_name"])
-            monitor = found["monitor"]
-            rows["  drift"] = (
-                f"{monitor['status']}: {monitor['drifted_features']} of {len(monitor['features'])} features drifted in "
-                f"{monitor['rows']:,} captured rows"
-            )
-            rows["  report"] = str(monitor["uri"])
+            if "api_url" in outputs:
+                from infra.prediction import Addresses, in_rehearsal
+
+                addresses = Addresses(url=outputs["api_url"], token_url=outputs["api_token_url"])
+                rows["  api"] = in_rehearsal(addresses, outcome.emulator.endpoint).url
+            if monitor := found["monitor"]:
+                rows["  drift"] = (
+                    f"{monitor['status']}: {monitor['drifted_features']} of {len(monitor['features'])} features drifted"
+                    f" in {monitor['rows']:,} captured rows"
+                )
+                rows["  report"] = str(monitor["uri"])
     return rows
 
 
@@ -175,6 +180,9 @@ def _next(outcome: "Outcome") -> Sequence[tuple[str, str]]:
     endpoint = f"aws --endpoint-url {outcome.emulator.endpoint} --region us-east-1"
     return (
         (".venv/bin/slipway status", "what runs, and how it is"),
+        (".venv/bin/slipway history employment-local", "what is live since when, approved by whom, on what evidence"),
+        (".venv/bin/slipway api client employment-local", "a typed client for applications that ask for predictions"),
+        (".venv/bin/slipway runbook employment-local", "what to do when an alarm goes off"),
         (f"{endpoint} sagemaker list-endpoints", "any AWS client finds it all; any credentials will do"),
         (".venv/bin/slipway check platform-prod employment-prod", "the policies on the plan of production, offline"),
     )
