@@ -22,6 +22,7 @@ from components.endpoint_spec import (
 )
 from components.iam import default_tags, document, only_over_tls
 from components.runbook import Guide
+from functions.release import naming
 
 VARIANT: Final = "live"
 """The one production variant. SageMaker and autoscaling know it by this name, so it never changes."""
@@ -105,7 +106,10 @@ class Endpoint(pulumi.ComponentResource):
         models = {
             variant: aws.sagemaker.Model(
                 f"{name[:FIRST_NAME_LIMIT]}-{'model' if variant == VARIANT else variant}",
-                primary_container={"model_package_name": package},
+                primary_container={
+                    "model_package_name": package,
+                    "environment": pulumi.Output.from_input(package).apply(naming.told),
+                },
                 **_for_pulumi(template["model"]),
                 opts=kept,
             )

@@ -74,6 +74,7 @@ def preflight(settings: Settings, resources: Sequence[Declared], client: Client)
             ("SageMaker quotas", lambda: _sagemaker_quotas(resources, client)),
             ("EC2 quotas", lambda: _ec2_quotas(resources, client)),
             ("approvals' trail", lambda: _trail(resources, client)),
+            ("role for spot instances", lambda: _spot_role(resources, client)),
         ]
     for name, part in parts:
         try:
@@ -296,6 +297,23 @@ def _reservations(resources: Sequence[Declared], client: Client) -> Iterator[Che
             yield Check(name, "failed", f"{identity}: {'; '.join(problems)}", "correct the pool, or reserve anew")
         else:
             yield Check(name, "ok", f"{identity}: {place}{until}")
+
+
+def _spot_role(resources: Sequence[Declared], client: Client) -> Iterator[Check]:
+    """Karpenter may not make the role that EC2 needs for spot; whoever starts a first spot instance by hand does."""
+    pools = of_type(resources, "kubernetes:karpenter.sh/v1:NodePool")
+    if not any("spot" in json.dumps(pool.inputs.get("spec"), default=str) for pool in pools):
+        return
+    name = "role for spot instances"
+    try:
+        client("iam").get_role(RoleName="AWSServiceRoleForEC2Spot")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        remedy = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        yield Check(name, "failed", "the account has never used spot, so that Karpenter cannot", remedy)
+    else:
+        yield Check(name, "ok", "AWSServiceRoleForEC2Spot is there")
 
 
 def _trail(resources: Sequence[Declared], client: Client) -> Iterator[Check]:

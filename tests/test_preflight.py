@@ -180,6 +180,16 @@ def test_approvals_need_a_trail(account: Account) -> None:
     assert checks(account, group)["approvals' trail"].status == "ok"
 
 
+def test_karpenter_needs_the_role_for_spot_to_be_there(account: Account) -> None:
+    values = [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]}]
+    spec = {"template": {"spec": {"requirements": values}}}
+    pool = Planned("kubernetes:karpenter.sh/v1:NodePool", "burst", {"spec": spec})
+    found = checks(account, pool)["role for spot instances"]
+    assert (found.status, "create-service-linked-role" in found.remedy) == ("failed", True)
+    account("iam").create_role(RoleName="AWSServiceRoleForEC2Spot", AssumeRolePolicyDocument="{}")
+    assert checks(account, pool)["role for spot instances"].status == "ok"
+
+
 def test_credentials_of_another_account_are_told(account: Account) -> None:
     other = replace(STAGING, account_id="999999999999")
     [found] = [each for each in preflight(other, [], account) if each.name == "account"]

@@ -93,7 +93,11 @@ def predict_fn(data: NDArray[np.float64], model: Any) -> NDArray[np.float64]:
 
 
 def output_fn(prediction: NDArray[np.float64], accept: str) -> tuple[str, str]:
-    """A probability a line, or JSON `{"predictions": […]}` where that is accepted; and its content type."""
+    """A probability a line, or JSON `{"predictions": […], "model": "3"}` where that is accepted; and its content type.
+
+    A release tells the container which version it is.
+    """
     if accept.partition(";")[0].strip().lower() == "application/json":
-        return json.dumps({"predictions": [float(each) for each in prediction]}), "application/json"
+        answer = {"predictions": [float(each) for each in prediction], "model": os.environ.get("MODEL_VERSION")}
+        return json.dumps(answer), "application/json"
     return "".join(f"{each:.6f}\n" for each in prediction), "text/csv"

@@ -9,6 +9,7 @@ from typing import Any, Final
 NAME_LIMIT: Final = 63
 """Of models, endpoint configurations, endpoints and inference components."""
 DIGITS: Final = 12
+MODEL_VERSION: Final = "MODEL_VERSION"
 NAMED: Final = r"(-v\d+)?-[0-9a-f]{12}|-(configuration|model|shadow)-[0-9a-f]{7}"
 """What stands behind an endpoint's name: what `named` puts there, or Pulumi when it makes the first of them."""
 
@@ -42,8 +43,14 @@ def text(content: Mapping[str, Any]) -> str:
 
 def model(template: Mapping[str, Any], package_arn: str) -> dict[str, Any]:
     """CreateModel's parameters for a version, its name included."""
-    content = {**template["model"], "PrimaryContainer": {"ModelPackageName": package_arn}}
+    container = {"ModelPackageName": package_arn, "Environment": told(package_arn)}
+    content = {**template["model"], "PrimaryContainer": container}
     return {"ModelName": named(template["endpoint"], package_arn, text(content)), **content}
+
+
+def told(package_arn: str) -> dict[str, str]:
+    """The variables of a version's container: it can say in its answers which version it is."""
+    return {MODEL_VERSION: version_of(package_arn)}
 
 
 def configuration(template: Mapping[str, Any], package_arn: str) -> dict[str, Any]:
