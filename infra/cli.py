@@ -352,6 +352,22 @@ def client(stack: Annotated[str, typer.Argument(help="A product's stack, deploye
         print(prediction.client(*_api_of(stack)), end="")
 
 
+@api.command()
+def keys(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")],
+    name: Annotated[str | None, typer.Argument(help="One client of the API, as its YAML names it.")] = None,
+) -> None:
+    """Print what clients of the API identify themselves with, as JSON: secrets, for a secret store and nowhere else."""
+    with explained(False):
+        from infra.reach import reach
+        from infra.settings import SettingsError
+
+        clients = reach(stack, secrets=True).output("api_clients")
+        if name and name not in clients:
+            raise SettingsError(f"{stack}'s API has no client {name}: there are {', '.join(sorted(clients))}")
+        print(json.dumps(clients[name] if name else clients, indent=2))
+
+
 def _api_of(stack: str) -> tuple[Any, Any, Any]:
     """The schema and shape of a stack's API, and where it is, as far as it is deployed."""
     from components.prediction_api import shape

@@ -12,6 +12,8 @@ from typing import Any
 from infra.settings import ROOT, Settings, SettingsError, load
 
 Client = Callable[[str], Any]
+SECRET = "[secret]"
+"""What stands for a secret output, as `pulumi stack output` has it."""
 
 
 class NotDeployed(Exception):
@@ -34,12 +36,15 @@ class Deployed:
         return self.outputs[name]
 
 
-def reach(stack: str) -> Deployed:
-    """A deployed stack. Raises SettingsError for no stack of that name, and NotDeployed."""
+def reach(stack: str, *, secrets: bool = False) -> Deployed:
+    """A deployed stack. Raises SettingsError for no stack of that name, and NotDeployed.
+
+    Secret outputs are in the clear with `secrets`, and only then.
+    """
     settings = load(stack)
     if settings.environment == "local":
-        return _rehearsed(settings)
-    return Deployed(settings, _outputs(stack), client_of(settings))
+        return _rehearsed(settings, secrets)
+    return Deployed(settings, _outputs(stack, secrets), client_of(settings))
 
 
 def client_of(settings: Settings) -> Client:
@@ -57,7 +62,8 @@ def client_of(settings: Settings) -> Client:
     return client
 
 
-def _rehearsed(settings: Settings) -> Deployed:
+def _rehearsed(settings: Settings, secrets: bool) -> Deployed:
+    from infra.rehearsal.properties import holds_secret, opened
     from infra.rehearsal.session import WORK
     from infra.rehearsal.state import StateStore
 
@@ -65,7 +71,8 @@ def _rehearsed(settings: Settings) -> Deployed:
     outputs = store.load(settings.stack).outputs() if settings.stack in store.stacks() else None
     if outputs is None:
         raise NotDeployed(f"{settings.stack} is not deployed: `slipway up {settings.stack}` does that")
-    return Deployed(settings, outputs, _emulated(settings))
+    shown = {name: value if secrets or not holds_secret(value) else SECRET for name, value in outputs.items()}
+    return Deployed(settings, opened(shown), _emulated(settings))
 
 
 def _emulated(settings: Settings) -> Client:
@@ -79,11 +86,11 @@ def _emulated(settings: Settings) -> Client:
     return Clients(emulator.endpoint, settings.region)
 
 
-def _outputs(stack: str) -> Mapping[str, Any]:
+def _outputs(stack: str, secrets: bool) -> Mapping[str, Any]:
     if shutil.which("pulumi") is None:
         raise SettingsError(f"{stack} is on AWS: the Pulumi CLI, which knows its outputs, is not on PATH")
     done = subprocess.run(
-        ["pulumi", "stack", "output", "--json", "--stack", stack],
+        ["pulumi", "stack", "output", "--json", "--stack", stack, *(["--show-secrets"] if secrets else [])],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,

@@ -119,7 +119,9 @@ def test_an_application_asks_through_the_api_with_the_client_made_for_it(slipway
     module: dict[str, Any] = {"__name__": "client_of_employment"}
     exec(compile(made.stdout, "client.py", "exec"), module)
     outputs = slipway.outputs("employment-local")
-    [keys] = outputs["api_clients"].values()
+    given = slipway.run("api", "keys", "employment-local", "web")
+    assert given.returncode == 0, given.stderr
+    keys = json.loads(given.stdout)
     told = Addresses(url=outputs["api_url"], token_url=outputs["api_token_url"])
     where = in_rehearsal(told, f"http://127.0.0.1:{slipway.emulator['port']}")
     auth = module["ClientCredentials"](where.token_url, keys["client_id"], keys["client_secret"])
