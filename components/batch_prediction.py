@@ -12,11 +12,12 @@ from components.alarms import Alarms
 from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.function import Function
-from components.iam import allow, default_tags, document, local_arn, trust, use_key
+from components.iam import allow, default_tags, local_arn, use_key
 from components.ledger import may_read
 from components.logs import RetentionDays
 from components.model_registry import may_verify, packages
 from components.runbook import Guide
+from components.schedule import schedule
 from components.spec import Spec
 from components.training_pipeline import SAGEMAKER, InstanceType, has_local_disks
 
@@ -207,7 +208,15 @@ class BatchPrediction(pulumi.ComponentResource):
             opts=child,
         )
         _count(called, function, lost, child)
-        schedule = _schedule(called, spec.schedule, function, lost, kms_key_arn, child)
+        self.schedule_name = schedule(
+            "look",
+            function,
+            spec.schedule,
+            group=called,
+            dead_letters_arn=lost.queue_arn,
+            kms_key_arn=kms_key_arn,
+            opts=child,
+        )
         alarms = Alarms(called, alerts_topic_arn, child)
         alarms.add(
             "failed",
@@ -252,7 +261,6 @@ class BatchPrediction(pulumi.ComponentResource):
             )
         ]
         self.function_name = function.name
-        self.schedule_name = pulumi.Output.concat(schedule.group_name, "/", schedule.name)
         self.register_outputs(
             {
                 "incoming_uri": self.incoming_uri,
@@ -296,43 +304,4 @@ def _count(name: str, function: Function, lost: DeadLetters, opts: pulumi.Resour
         retry_policy=retry,
         dead_letter_config={"arn": lost.queue_arn},
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[permitted])),
-    )
-
-
-def _schedule(
-    name: str,
-    expression: str,
-    function: Function,
-    lost: DeadLetters,
-    kms_key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> aws.scheduler.Schedule:
-    """Looks for files; what cannot be delivered goes to the dead letters."""
-    role = aws.iam.Role(f"{name}-schedule", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
-    granted = aws.iam.RolePolicy(
-        f"{name}-schedule",
-        role=role.name,
-        policy=document(
-            allow(["lambda:InvokeFunction"], function.arn),
-            allow(["sqs:SendMessage"], lost.queue_arn),
-            use_key(kms_key_arn),
-        ),
-        opts=opts,
-    )
-    group = aws.scheduler.ScheduleGroup(name, name=name, opts=opts)
-    return aws.scheduler.Schedule(
-        name,
-        name="look",
-        group_name=group.name,
-        schedule_expression=expression,
-        flexible_time_window={"mode": "OFF"},
-        kms_key_arn=kms_key_arn,
-        target={
-            "arn": function.arn,
-            "role_arn": role.arn,
-            "input": "{}",
-            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 5},
-            "dead_letter_config": {"arn": lost.queue_arn},
-        },
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
     )

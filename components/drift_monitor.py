@@ -4,7 +4,6 @@ import re
 from typing import Annotated
 
 import pulumi
-import pulumi_aws as aws
 from pydantic import AfterValidator, Field, model_validator
 
 from components.alarms import Alarms
@@ -12,9 +11,10 @@ from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.endpoint import VARIANT
 from components.function import Function
-from components.iam import Statement, allow, document, local_arn, trust, use_key
+from components.iam import Statement, allow, local_arn, use_key
 from components.logs import RetentionDays
 from components.runbook import Guide
+from components.schedule import schedule
 from components.spec import Spec
 
 NAMESPACE = "Slipway/Drift"
@@ -116,7 +116,16 @@ class DriftMonitor(pulumi.ComponentResource):
                 "reports": pulumi.Output.concat(uri, "/monitors/drift/"),
             }
         )
-        schedule = _schedule(name, spec.schedule, function, event, lost.queue_arn, kms_key_arn, child)
+        self.schedule_name = schedule(
+            "drift",
+            function,
+            spec.schedule,
+            group=name,
+            event=event,
+            dead_letters_arn=lost.queue_arn,
+            kms_key_arn=kms_key_arn,
+            opts=child,
+        )
         alarms = Alarms(name, alerts_topic_arn, child)
         alarm = alarms.add(
             "drift",
@@ -160,7 +169,6 @@ class DriftMonitor(pulumi.ComponentResource):
         self.guides = [*alarms.guides, *lost.guides]
         self.charts = [Chart("Features that drifted", [(NAMESPACE, "drifted_features", "endpoint", name)], "Maximum")]
         self.function_name, self.alarm_name = function.name, alarm.name
-        self.schedule_name = pulumi.Output.concat(schedule.group_name, "/", schedule.name)
         self.register_outputs(
             {
                 "function_name": self.function_name,
@@ -183,43 +191,3 @@ def _may_see_what_serves(endpoint_name: pulumi.Input[str], model_package_arn: pu
         allow(["sagemaker:DescribeModel"], named("model", "-*")),
         allow(["sagemaker:DescribeModelPackage"], versions),
     ]
-
-
-def _schedule(
-    name: str,
-    rate: str,
-    function: Function,
-    event: pulumi.Input[str],
-    dead_letters_arn: pulumi.Input[str],
-    kms_key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> aws.scheduler.Schedule:
-    """Calls the function with `event`; what cannot be delivered goes to the dead letters."""
-    role = aws.iam.Role(f"{name}-drift-schedule", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
-    granted = aws.iam.RolePolicy(
-        f"{name}-drift-schedule",
-        role=role.name,
-        policy=document(
-            allow(["lambda:InvokeFunction"], function.arn),
-            allow(["sqs:SendMessage"], dead_letters_arn),
-            use_key(kms_key_arn),
-        ),
-        opts=opts,
-    )
-    group = aws.scheduler.ScheduleGroup(name, name=name, opts=opts)
-    return aws.scheduler.Schedule(
-        f"{name}-drift",
-        name="drift",
-        group_name=group.name,
-        schedule_expression=rate,
-        flexible_time_window={"mode": "OFF"},
-        kms_key_arn=kms_key_arn,
-        target={
-            "arn": function.arn,
-            "role_arn": role.arn,
-            "input": event,
-            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 5},
-            "dead_letter_config": {"arn": dead_letters_arn},
-        },
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
-    )

@@ -11,10 +11,11 @@ from pydantic import Field, StringConstraints
 from components.alarms import Alarms
 from components.dead_letters import DeadLetters
 from components.function import Function
-from components.iam import RoleArn, Statement, account_id, allow, document, local_arn, trust, use_key
+from components.iam import RoleArn, Statement, account_id, allow, document, local_arn, use_key
 from components.ledger import may_append, may_read
 from components.logs import RetentionDays
 from components.runbook import Guide
+from components.schedule import schedule
 from components.spec import Spec
 
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
@@ -217,7 +218,16 @@ class ModelRegistry(pulumi.ComponentResource):
         )
         approver = _approver(name, spec, child)
         _tell(name, approvals, lost, alerts_topic_arn, child)
-        _daily(name, retention, lost, kms_key_arn, child)
+        schedule(
+            "tidying",
+            retention,
+            "rate(1 day)",
+            group=f"{name}-registry",
+            on_time=False,
+            dead_letters_arn=lost.queue_arn,
+            kms_key_arn=kms_key_arn,
+            opts=child,
+        )
         self.guides = [*_alarms(name, complete, approvals, retention, alerts_topic_arn, child), *lost.guides]
 
         self.model_package_group_name, self.arn = group.model_package_group_name, group.arn
@@ -482,44 +492,6 @@ def _tell(
             dead_letter_config={"arn": lost.queue_arn},
             opts=opts.merge(pulumi.ResourceOptions(depends_on=[permitted])),
         )
-
-
-def _daily(
-    name: str,
-    retention: Function,
-    lost: DeadLetters,
-    kms_key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> None:
-    """Tidy once a day."""
-    role = aws.iam.Role(f"{name}-tidying", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
-    granted = aws.iam.RolePolicy(
-        f"{name}-tidying",
-        role=role.name,
-        policy=document(
-            allow(["lambda:InvokeFunction"], retention.arn),
-            allow(["sqs:SendMessage"], lost.queue_arn),
-            use_key(kms_key_arn),
-        ),
-        opts=opts,
-    )
-    group = aws.scheduler.ScheduleGroup(f"{name}-registry", name=f"{name}-registry", opts=opts)
-    aws.scheduler.Schedule(
-        f"{name}-tidying",
-        name="tidying",
-        group_name=group.name,
-        schedule_expression="rate(1 days)",
-        flexible_time_window={"mode": "FLEXIBLE", "maximum_window_in_minutes": 60},
-        kms_key_arn=kms_key_arn,
-        target={
-            "arn": retention.arn,
-            "role_arn": role.arn,
-            "input": "{}",
-            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 5},
-            "dead_letter_config": {"arn": lost.queue_arn},
-        },
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
-    )
 
 
 def _alarms(

@@ -18,6 +18,7 @@ from components.iam import Statement, allow, default_tags, document, local_arn, 
 from components.ledger import may_append, may_read
 from components.logs import RetentionDays
 from components.runbook import Guide, runbook_url
+from components.schedule import schedule
 from components.spec import Spec
 
 LONGEST_NAME: Final = 40
@@ -180,7 +181,17 @@ class Release(pulumi.ComponentResource):
         )
         machine = self._machine(name, spec, template, verify, step, kms_key_arn, alerts_topic_arn, child)
         _when_stopped(name, machine, step, lost.queue_arn, child)
-        _collect_daily(name, keep, lost.queue_arn, kms_key_arn, child)
+        schedule(
+            "keep",
+            keep,
+            "rate(1 day)",
+            group=f"{name}-release",
+            event=json.dumps({"do": "collect"}),
+            on_time=False,
+            dead_letters_arn=lost.queue_arn,
+            kms_key_arn=kms_key_arn,
+            opts=child,
+        )
         aws.lambda_.Invocation(
             f"{name}-refresh",
             function_name=keep.name,
@@ -482,39 +493,4 @@ def _when_stopped(
         retry_policy={"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 10},
         dead_letter_config={"arn": dead_letters_arn},
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[allowed])),
-    )
-
-
-def _collect_daily(
-    name: str,
-    keep: Function,
-    dead_letters_arn: pulumi.Input[str],
-    kms_key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> None:
-    role = aws.iam.Role(f"{name}-release-keep-schedule", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
-    granted = aws.iam.RolePolicy(
-        f"{name}-release-keep-schedule",
-        role=role.name,
-        policy=document(
-            allow(["lambda:InvokeFunction"], keep.arn),
-            allow(["sqs:SendMessage"], dead_letters_arn),
-            use_key(kms_key_arn),
-        ),
-        opts=opts,
-    )
-    aws.scheduler.Schedule(
-        f"{name}-release-keep",
-        name=f"{name}-release-keep",
-        schedule_expression="rate(1 day)",
-        flexible_time_window={"mode": "FLEXIBLE", "maximum_window_in_minutes": 60},
-        kms_key_arn=kms_key_arn,
-        target={
-            "arn": keep.arn,
-            "role_arn": role.arn,
-            "input": json.dumps({"do": "collect"}),
-            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 5},
-            "dead_letter_config": {"arn": dead_letters_arn},
-        },
-        opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
     )
