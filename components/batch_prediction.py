@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import pulumi
 import pulumi_aws as aws
@@ -296,12 +296,11 @@ def _count(name: str, function: Function, lost: DeadLetters, opts: pulumi.Resour
         source_arn=rule.arn,
         opts=opts,
     )
-    retry: dict[str, Any] = {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 10}
     aws.cloudwatch.EventTarget(
         f"{name}-ended",
         rule=rule.name,
         arn=function.arn,
-        retry_policy=retry,
+        retry_policy={"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 10},
         dead_letter_config={"arn": lost.queue_arn},
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[permitted])),
     )

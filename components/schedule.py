@@ -6,9 +6,6 @@ import pulumi_aws as aws
 from components.function import Function
 from components.iam import allow, document, trust, use_key
 
-ONCE_WITHIN_AN_HOUR = {"mode": "FLEXIBLE", "maximum_window_in_minutes": 60}
-ON_TIME = {"mode": "OFF"}
-
 
 def schedule(
     name: str,
@@ -45,7 +42,7 @@ def schedule(
         name=name,
         group_name=together.name,
         schedule_expression=expression,
-        flexible_time_window=ON_TIME if on_time else ONCE_WITHIN_AN_HOUR,
+        flexible_time_window={"mode": "OFF"} if on_time else {"mode": "FLEXIBLE", "maximum_window_in_minutes": 60},
         kms_key_arn=kms_key_arn,
         target={
             "arn": function.arn,

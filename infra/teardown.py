@@ -112,7 +112,7 @@ def remains(stack: str, outputs: Mapping[str, Any], client: Client) -> list[Rema
     Reads only. What may not be read is left out of the list with a line that says so.
     """
     found: list[Remain] = []
-    for what, look in (
+    parts: Sequence[tuple[str, Callable[[], Iterator[Remain]]]] = (
         ("endpoints", lambda: _endpoints(stack, client)),
         ("models and configurations", lambda: _configurations(stack, client)),
         ("the model registry", lambda: _registry(stack, client)),
@@ -122,7 +122,8 @@ def remains(stack: str, outputs: Mapping[str, Any], client: Client) -> list[Rema
         ("volumes", lambda: _volumes(outputs, client)),
         ("network interfaces", lambda: _interfaces(outputs, client)),
         ("keys", lambda: _keys(outputs, client)),
-    ):
+    )
+    for what, look in parts:
         try:
             found += look()
         except ClientError as error:

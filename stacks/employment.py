@@ -126,9 +126,13 @@ class Employment(Stack):
         # Of several stacks of this model in one environment, each has a folder of the lake to itself.
         product = name.removesuffix(f"-{default_tags()['environment']}")
         platform = Platform.of(self.platform)
-        shared = {"kms_key_arn": platform.kms_key_arn, "alerts_topic_arn": platform.alerts_topic_arn}
-        lake = {"bucket": platform.data_bucket, "bucket_arn": platform.data_bucket_arn, "prefix": product}
-        network = {
+        shared: dict[str, Any] = {"kms_key_arn": platform.kms_key_arn, "alerts_topic_arn": platform.alerts_topic_arn}
+        lake: dict[str, Any] = {
+            "bucket": platform.data_bucket,
+            "bucket_arn": platform.data_bucket_arn,
+            "prefix": product,
+        }
+        network: dict[str, Any] = {
             "subnet_ids": platform.private_subnet_ids,
             "security_group_id": platform.workload_security_group_id,
         }

@@ -1,6 +1,5 @@
 import json
 import threading
-import time
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta

@@ -32,7 +32,7 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     setup = json.loads(os.environ["BATCH"])
     if event.get("detail-type") == ENDED:
         return ended(event["detail"], setup["name"])
-    clients = {name: boto3.client(name) for name in ("sagemaker", "s3", "kms", "ecr")}  # type: ignore[call-overload]  # by name
+    clients = {name: boto3.client(name) for name in ("sagemaker", "s3", "kms", "ecr")}
     return start(setup, clients)
 
 

@@ -33,7 +33,10 @@ class Mlflow:
     def __init__(self, arn: str, session: boto3.Session | None = None) -> None:
         self._arn, self._region = arn, arn.split(":")[3]
         self._base = os.environ.get("AWS_ENDPOINT_URL") or f"https://mlflow.sagemaker.{self._region}.app.aws"
-        self._credentials = (session or boto3.Session()).get_credentials()
+        credentials = (session or boto3.Session()).get_credentials()
+        if credentials is None:
+            raise MlflowError("every call", 0, "NO_CREDENTIALS", "there is nothing to sign requests with")
+        self._credentials = credentials
         self._http = URLLib3Session(timeout=20)
 
     def log(

@@ -105,7 +105,10 @@ class Asynchronous:
     def _tell(self) -> None:
         for arn, endpoint in list(self._known.items()):
             waiting, instances = len(self._waiting[arn]), _instances(endpoint)
-            values = {"ApproximateBacklogSize": waiting, "HasBacklogWithoutCapacity": int(waiting > 0 == instances)}
+            values: dict[str, float] = {
+                "ApproximateBacklogSize": waiting,
+                "HasBacklogWithoutCapacity": int(waiting > 0 == instances),
+            }
             if instances:
                 values["ApproximateBacklogSizePerInstance"] = waiting / instances
             for metric, value in values.items():

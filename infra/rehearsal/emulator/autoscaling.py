@@ -287,7 +287,7 @@ def install(served: Endpoints, second: float) -> None:
     autoscaling_urls.url_paths["{0}/$"] = AutoscalingResponse.dispatch
     known = [*ScalableDimensionValueSet, *(_Dimension(value) for value in (COPIES, CONCURRENCY))]
     models.ScalableDimensionValueSet = known  # type: ignore[assignment, misc]  # moto's list ends in 2021
-    autoscaling_responses.ScalableDimensionValueSet = known  # type: ignore[attr-defined]  # likewise
+    autoscaling_responses.ScalableDimensionValueSet = known  # type: ignore[assignment, attr-defined]  # likewise
 
 
 @dataclass(frozen=True)

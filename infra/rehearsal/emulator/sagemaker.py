@@ -147,7 +147,7 @@ def _route() -> None:
     for path in runtime_urls.url_paths:
         runtime_urls.url_paths[path] = RuntimeResponse.dispatch
     FakeEndpointConfig.validate_instance_type = _validate_instance_type  # type: ignore[method-assign]  # replaced
-    SageMakerModelBackend.validate_production_variants = _validate_variants  # type: ignore[method-assign]  # likewise
+    SageMakerModelBackend.validate_production_variants = _validate_variants  # type: ignore[assignment, method-assign]  # likewise
     SageMakerModelBackend.reset = _reset  # type: ignore[method-assign, assignment]  # likewise
 
 
