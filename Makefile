@@ -6,11 +6,11 @@ export PYTHONUTF8 := 1
 # Pulumi's providers are large: compiling them anew in every run would double its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up down check test lint types bench clean
+.PHONY: help up down check test lint types pipelines bench clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 up: .venv/ready ## Set everything up, check the policies, rehearse both stacks and serve a model
 	@$(BIN)/slipway check local
@@ -31,6 +31,13 @@ lint: .venv/ready
 
 types: .venv/ready
 	@$(BIN)/mypy
+
+pipelines: .venv/ready ## Recompile the pipelines written with SageMaker's SDK and compare; its 730 MB go elsewhere
+	@for each in stacks/pipelines/*.py; do \
+	  $(BIN)/uv run --isolated --locked --quiet --group pipelines slipway pipeline compile $$each --check 2>/dev/null \
+	  || $(BIN)/uv run --isolated --locked --quiet --system-certs --group pipelines slipway pipeline compile $$each --check \
+	  || exit 1; \
+	done
 
 bench: .venv/ready ## Time the commands a user waits for
 	@$(BIN)/python -m tests.bench
