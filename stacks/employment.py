@@ -273,6 +273,7 @@ class Employment(Stack):
             "model_package_group_name": registry.model_package_group_name,
             "signing_key_arn": registry.signing_key_arn,
             "approver_role_arn": registry.approver_role_arn,
+            **({"consumer_access": registry.consumer_access} if self.registry.consumers else {}),
             "pipeline_name": training.pipeline_name,
             "model_role_arn": role.arn,
             "runbook_url": runbook.url,
