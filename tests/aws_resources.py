@@ -248,7 +248,8 @@ def _feature_group(world: World) -> Props:
             {"featureName": "event_time", "featureType": "String"},
             {"featureName": "age", "featureType": "Fractional"},
         ],
-        "roleArn": world("aws:iam/role:Role")["arn"],
+        # What a role of this account may do in S3 is looked at; it is not what is tested here.
+        "roleArn": "arn:aws:iam::123456789012:role/features-of-another",
         "onlineStoreConfig": {"enableOnlineStore": True, "securityConfig": {"kmsKeyId": key}},
         "offlineStoreConfig": {"s3StorageConfig": {"s3Uri": f"s3://{bucket}/features", "kmsKeyId": key}},
     }

@@ -12,6 +12,17 @@ from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
 from tests.emulated import User
 
+LONGEST = ("test_rehearsal", "test_training_pipeline", "test_release", "test_registry", "test_feature_store")
+"""Modules that take minutes: begun first, so that no processor waits for the last of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        module = item.path.stem
+        return LONGEST.index(module) if module in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="module")
 def emulator_work(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -190,7 +190,7 @@ def test_a_stack_that_allows_every_action_is_refused(plans, stack):
 def test_a_stack_whose_gpu_limit_is_doubled_past_the_budget_is_refused_and_the_pool_is_named(plans):
     settings, plan = plans["platform-prod"]
     groups = [each for each in plan.resources if each.type == NODE_GROUP]
-    gpus = next(each for each in groups if any(kind.startswith("g") for kind in each.inputs["instanceTypes"]))
+    gpus = next(each for each in groups if each.name == "platform-prod-block")
     scaling = {**gpus.inputs["scalingConfig"], "maxSize": 2 * gpus.inputs["scalingConfig"]["maxSize"]}
     doubled = replace(
         gpus, inputs={**gpus.inputs, "scalingConfig": scaling}, outputs={**gpus.outputs, "scalingConfig": scaling}

@@ -75,7 +75,7 @@ def made() -> PretendAws:
 def test_the_model_is_the_registered_one_isolated_in_our_network(made: PretendAws) -> None:
     model = made.only(aws.sagemaker.Model)
 
-    assert model["primaryContainer"] == {"modelPackageName": PACKAGE}
+    assert model["primaryContainer"] == {"modelPackageName": PACKAGE, "environment": {"MODEL_VERSION": "7"}}
     assert model["enableNetworkIsolation"] is True
     assert model["vpcConfig"] == {"subnets": ["subnet-a"], "securityGroupIds": ["sg-1"]}
 
@@ -254,10 +254,12 @@ def test_a_shadow_gets_a_copy_of_some_requests() -> None:
 
     shadow = template["shadow_package_arn"]
     assert shadow == PACKAGE.replace("/7", "/9")
-    models = {name: each["primaryContainer"] for name, each in made.inputs(aws.sagemaker.Model).items()}
+    models = {
+        name: each["primaryContainer"]["modelPackageName"] for name, each in made.inputs(aws.sagemaker.Model).items()
+    }
     [production], [copy] = configured(made)["productionVariants"], configured(made)["shadowProductionVariants"]
-    assert models[production["modelName"]] == {"modelPackageName": PACKAGE}
-    assert models[copy["modelName"]] == {"modelPackageName": shadow}
+    assert models[production["modelName"]] == PACKAGE
+    assert models[copy["modelName"]] == shadow
     assert (copy["variantName"], copy["initialVariantWeight"]) == ("shadow", 0.25)
     asked = naming.configuration(template, PACKAGE)["ShadowProductionVariants"][0]
     assert asked["ModelName"] == naming.model(template, shadow)["ModelName"]

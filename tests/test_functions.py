@@ -199,10 +199,12 @@ def test_another_content_type_is_refused() -> None:
         inference.input_fn(b"", "application/x-npy")
 
 
-def test_answers_are_csv_or_json() -> None:
+def test_answers_are_csv_or_json_that_says_which_version_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
     prediction = np.array([0.25, 1.0])
+    monkeypatch.setenv("MODEL_VERSION", "3")
     assert inference.output_fn(prediction, "text/csv") == ("0.250000\n1.000000\n", "text/csv")
-    assert inference.output_fn(prediction, "application/json") == ('{"predictions": [0.25, 1.0]}', "application/json")
+    told, kind = inference.output_fn(prediction, "application/json")
+    assert (json.loads(told), kind) == ({"predictions": [0.25, 1.0], "model": "3"}, "application/json")
 
 
 def test_the_gate_names_what_a_model_falls_short_of() -> None:

@@ -74,8 +74,8 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(refused: Callable[.
 
 
 WRONG_PLATFORM = {
-    "slipway:settings/gpus/train/max_size": (0, "greater than 0, got 0"),
-    "slipway:settings/gpus/train/min_size": (9, "min_size 9 is above max_size 4"),
+    "slipway:settings/gpus/train/max_gpus": (0, "greater than 0, got 0"),
+    "slipway:settings/gpus/serving/min_size": (9, "min_size 9 is above max_size 2"),
     "slipway:settings/gpus/train/instance_types": (["m5.large"], "set for example g6.xlarge"),
     "slipway:settings/gpus/train/disk_gib": (20, "greater than or equal to 100, got 20"),
     "slipway:settings/gpus": ({}, "at least 1 item"),
@@ -86,7 +86,7 @@ WRONG_PLATFORM = {
     "slipway:settings/cluster/log_days": (100, "got 100"),
     "slipway:settings/key": ({"deletion_days": 3}, "greater than or equal to 7, got 3"),
     "slipway:settings/alerts/emails": (["nobody"], "got 'nobody'"),
-    "slipway:settings/teams": ({"kube-system": {"gpus": 1}}, "Kubernetes' own: give the team another name"),
+    "slipway:settings/teams": ({"kube-system": {"gpus": 1}}, "kube-system is the name of something of the cluster's"),
     "aws:region": ("us-east", "set one such as us-east-1"),
     "aws:allowedAccountIds": ([777788889999], "12 digits in quotes"),
     "slipway:usd_per_month": (-5, "set dollars a month above 0"),
@@ -106,12 +106,12 @@ def test_an_impossible_value_is_named_with_what_it_may_be(refused: Callable[...,
 
 
 WRONG_PRODUCT = {
-    "endpoint/min_instances": (1, "a canary rollout needs two instances"),
+    "endpoint/min_instances": (1, "a linear rollout needs two instances"),
     "endpoint/max_instances": (2, "min_instances 3 is above max_instances 2"),
     "endpoint/instance_type": ("ml.t3.medium", "burstable instances cannot autoscale"),
     "endpoint/capture_percent": (101, "less than or equal to 100, got 101"),
-    "endpoint/rollout": ({"kind": "linear", "step_percent": 5}, "a linear step is 10 to 50 %"),
-    "endpoint/rollout/bake_minutes": (60, "this rollout takes 120 minutes"),
+    "endpoint/rollout/step_percent": (5, "a linear step is 10 to 50 %"),
+    "endpoint/rollout": ({"kind": "linear", "step_percent": 10, "bake_minutes": 60}, "this rollout takes 600 minutes"),
     "drift/schedule": ("every day", "set one such as rate(15 minutes)"),
     "drift": ({"windows": 2, "drifted_windows": 3}, "3 of 2 windows cannot drift"),
     "model_version": (0, "greater than 0, got 0"),
@@ -195,7 +195,7 @@ def test_a_stack_is_named_after_an_environment() -> None:
 
 
 def test_an_environment_stands_for_its_stacks_each_after_what_it_needs() -> None:
-    assert stacks_of(["prod"]) == ["platform-prod", "employment-prod"]
+    assert stacks_of(["prod"]) == ["platform-prod", "employment-bulk-prod", "employment-prod"]
     assert stacks_of(["employment-dev", "platform-dev"]) == ["platform-dev", "employment-dev"]
     assert stacks_of(["employment-dev"]) == ["employment-dev"]
 
