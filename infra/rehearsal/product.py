@@ -250,7 +250,9 @@ def train(clients: Clients, outputs: Outputs, say: Say) -> int:
                 break
             time.sleep(0.2)
         if execution["PipelineExecutionStatus"] != "Succeeded":
-            raise ProductError(f"the training pipeline failed: {execution.get('FailureReason', 'no reason given')}")
+            why = [f"{step['StepName']}: {step['FailureReason']}" for step in steps if "FailureReason" in step]
+            told = "; ".join(why) or execution.get("FailureReason", "no reason given")
+            raise ProductError(f"the training pipeline failed: {told}")
         registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
         if not registered:
             raise ProductError("the training pipeline registered nothing: the model did not pass its gate")
