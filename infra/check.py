@@ -23,13 +23,14 @@ from pulumi_policy.proxy import UnknownValueError, unknown_checking_proxy
 
 from infra.rehearsal.engine import Plan, Resource
 from infra.settings import Settings
-from policies import access, cost, encryption
+from policies import access, cost, encryption, reliability
 from policies.rules import Undecided
 
 PACKS: Mapping[str, Sequence[Policy]] = {
     "encryption": encryption.POLICIES,
     "access": access.POLICIES,
     "cost": cost.POLICIES,
+    "reliability": reliability.POLICIES,
 }
 
 

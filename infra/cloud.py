@@ -13,7 +13,7 @@ from infra.rehearsal.session import WORK
 from infra.rehearsal.state import write_atomically
 from infra.settings import ROOT, STACK_FOLDER
 
-PACKS = ("encryption", "access", "cost")
+PACKS = ("encryption", "access", "cost", "reliability")
 
 
 class CloudError(Exception):

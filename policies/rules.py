@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
+    PolicyComplianceFramework,
     ReportViolation,
     ResourceValidationArgs,
     ResourceValidationPolicy,
@@ -48,6 +49,11 @@ class Declared(Protocol):
     @property
     def inputs(self) -> Props: ...
     @property
+    def protect(self) -> bool:
+        """Whether Pulumi refuses to delete it."""
+        ...
+
+    @property
     def property_dependencies(self) -> Mapping[str, Sequence[str]]:
         """For each property, the URNs of the resources its value comes from."""
         ...
@@ -70,36 +76,131 @@ class Undecided(UnknownValueError):
         self.message = f"known only after pulumi up: {', '.join(each.path for _, each in unknown)}"
 
 
-def policy(rule: Rule, severity: Severity) -> Policy:
-    """The policy that reports what `rule` yields about each resource, named and described by the rule itself."""
+@dataclass(frozen=True)
+class Control:
+    """One thing that must hold, as a pack lists it: what, how bad it is otherwise, who else asks for it, and how to."""
+
+    name: str
+    """Its name in reports and in `policies/exceptions.yaml`: `enc-s3-kms`."""
+    must: str
+    """What must hold, as one sentence."""
+    severity: Severity
+    published: tuple[str, ...]
+    """The published controls it implements: `FSBP S3.17`, `CIS 7.0 3.1.1`, `CKV_AWS_145`, `cfn-guard S3_…`; () for one
+    of our own."""
+    fix: str
+    """What to set where, as one sentence: a component's setting where there is one, else the resource's input."""
+    rule: Rule | None = None
+    """Looks at one resource; or"""
+    stack_rule: StackRule | None = None
+    """looks at all of a stack."""
+    types: frozenset[str] | None = None
+    """The types of resources it is about; a rule is asked about these only. None: about every type."""
+    always: bool = False
+    """Whether no exception to it is ever made."""
+
+    def __post_init__(self) -> None:
+        if (self.rule is None) == (self.stack_rule is None):
+            raise ValueError(f"{self.name}: give it a rule or a stack_rule")
+
+    def findings(self, resource_type: str, inputs: Props) -> Iterator[Finding]:
+        """What its rule says about one resource, where it is about that type."""
+        if self.rule and (self.types is None or resource_type in self.types):
+            yield from self.rule(resource_type, inputs)
+
+
+def of_table(table: Mapping[str, Sequence["Setting"]]) -> dict[str, Any]:
+    """A control's `rule` and `types` where settings that must stand say it all: `Control(…, **of_table(TABLE))`."""
+
+    def rule(resource_type: str, inputs: Props) -> Iterator[Finding]:
+        yield from settled(table, resource_type, inputs)
+
+    return {"rule": rule, "types": frozenset(table)}
+
+
+FRAMEWORKS: Final = {
+    "FSBP": ("AWS Foundational Security Best Practices", "https://docs.aws.amazon.com/securityhub/latest/userguide/"),
+    "CIS-EKS": ("CIS Amazon EKS Benchmark", "https://www.cisecurity.org/benchmark/kubernetes"),
+    "CIS-K8s": ("CIS Kubernetes Benchmark", "https://www.cisecurity.org/benchmark/kubernetes"),
+    "CIS": (
+        "CIS Amazon Web Services Foundations Benchmark",
+        "https://www.cisecurity.org/benchmark/amazon_web_services",
+    ),
+    "CKV": ("Checkov", "https://www.checkov.io/5.Policy%20Index/all.html"),
+    "Config": ("AWS Config managed rules", "https://docs.aws.amazon.com/config/latest/developerguide/"),
+    "cfn-guard": ("AWS Guard Rules Registry", "https://github.com/aws-cloudformation/aws-guard-rules-registry"),
+    "cdk-nag": ("cdk-nag AWS Solutions", "https://github.com/cdklabs/cdk-nag"),
+    "prowler": ("Prowler", "https://hub.prowler.com"),
+    "awsguard": ("Pulumi AWSGuard", "https://github.com/pulumi/pulumi-awsguard"),
+    "compliance-policies": ("Pulumi compliance policies", "https://github.com/pulumi/compliance-policies"),
+    "MLSEC": ("AWS Well-Architected Machine Learning Lens", "https://docs.aws.amazon.com/wellarchitected/latest/"),
+}
+"""For the first word of a published control: who publishes it, and where."""
+
+
+def framework(published: Sequence[str]) -> PolicyComplianceFramework:
+    """The first published control in the form of Pulumi's metadata, which has room for one; the rest are tags."""
+    for reference in published:
+        for prefix, (name, where) in FRAMEWORKS.items():
+            if reference.startswith(prefix):
+                return PolicyComplianceFramework(name=name, version=None, reference=where, specification=reference)
+    return PolicyComplianceFramework(name="Slipway", version=None, reference="policies/", specification="")
+
+
+def control_policy(control: Control) -> Policy:
+    """The policy by which Pulumi runs a control."""
+    shared: dict[str, Any] = {
+        "name": control.name,
+        "description": control.must,
+        "enforcement_level": EnforcementLevel.MANDATORY,
+        "severity": control.severity,
+        "framework": framework(control.published),
+        "tags": list(control.published),
+        "remediation_steps": control.fix,
+    }
+    if rule := control.stack_rule:
+
+        def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+            findings = rule(_all_declared(args))
+            _report(((about.urn if about else None, finding) for about, finding in findings), report)
+
+        return StackValidationPolicy(validate=validate_stack, **shared)
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        _report(((None, finding) for finding in rule(args.resource_type, plain(args.props))), report)
+        if control.types is None or args.resource_type in control.types:
+            inputs = plain(args.props)
+            _report(((None, finding) for finding in control.findings(args.resource_type, inputs)), report)
 
-    return ResourceValidationPolicy(
-        _name(rule), _description(rule), validate, EnforcementLevel.MANDATORY, severity=severity
-    )
+    return ResourceValidationPolicy(validate=validate, **shared)
 
 
-def stack_policy(rule: StackRule, severity: Severity) -> Policy:
-    """The policy that reports what `rule` yields about a whole stack, named and described by the rule itself."""
-
-    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        resources = [
+def _all_declared(args: StackValidationArgs) -> Sequence[Declared]:
+    """Every resource, read once for all rules: reading takes longer than most rules do."""
+    known: Sequence[Declared] | None = getattr(args, "_declared", None)
+    if known is None:
+        known = tuple(
             _Declared(
                 each.resource_type,
                 each.name,
                 each.urn,
                 plain(each.props),
+                each.opts.protect,
                 {key: tuple(used.urn for used in uses) for key, uses in each.property_dependencies.items()},
             )
             for each in args.resources
-        ]
-        _report(((about.urn if about else None, finding) for about, finding in rule(resources)), report)
+        )
+        args._declared = known  # type: ignore[attr-defined]  # kept with what it was read from
+    return known
 
-    return StackValidationPolicy(
-        _name(rule), _description(rule), validate, EnforcementLevel.MANDATORY, severity=severity
-    )
+
+def policy(rule: Rule, severity: Severity) -> Policy:
+    """The policy that reports what `rule` yields about each resource, named and described by the rule itself."""
+    return control_policy(Control(_name(rule), _description(rule), severity, (), "", rule=rule))
+
+
+def stack_policy(rule: StackRule, severity: Severity) -> Policy:
+    """The policy that reports what `rule` yields about a whole stack, named and described by the rule itself."""
+    return control_policy(Control(_name(rule), _description(rule), severity, (), "", stack_rule=rule))
 
 
 @dataclass(frozen=True)
@@ -108,6 +209,7 @@ class _Declared:
     name: str
     urn: str
     inputs: Props
+    protect: bool
     property_dependencies: Mapping[str, Sequence[str]]
 
 
