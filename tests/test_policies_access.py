@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from judging import ACCOUNT, allow, document, judge, judge_stack, resource
 
-from policies.access import BUCKET, DOCUMENTS, POLICIES, PUBLIC_ACCESS_BLOCK, ROLE
+from policies.access import POLICIES
+from policies.access.exposure import BUCKET, PUBLIC_ACCESS_BLOCK
+from policies.access.identity import DOCUMENTS, ROLE
 from policies.rules import UNKNOWN
 
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
