@@ -7,6 +7,7 @@ from pulumi_policy import Policy, Severity
 
 from policies.rules import UNKNOWN, Control, Finding, Props, Unknown, find, policy
 
+CONTAINERS = "containers", "initContainers", "ephemeralContainers"
 POD_SPECS = {
     "kubernetes:apps/v1:DaemonSet": "spec.template.spec",
     "kubernetes:apps/v1:Deployment": "spec.template.spec",
