@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pulumi
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 FILE = Path(__file__).with_name("limits.yaml")
 
@@ -100,6 +100,14 @@ class Limits(BaseModel):
     endpoints: tuple[str, ...] = ()
     """AWS services that a network with a cluster or with models has to reach without the Internet, as the last part of
     their endpoints' names."""
+
+    # Encryption and reliability.
+    kms_keys: tuple[str, ...] = ()
+    """ARNs of keys of other accounts that stacks may encrypt with."""
+    key_deletion_days: int = Field(default=14, ge=7, le=30)
+    """The least that a deleted key of production can be called back for."""
+    production_log_days: PositiveInt = 365
+    """The least that logs of production are kept."""
 
 
 @cache
