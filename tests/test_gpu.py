@@ -31,7 +31,8 @@ from infra.rehearsal.engine import Engine
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.settings import Settings
 from infra.stack import Stack
-from policies.cost.pricing import NODE_POOL, PRICES, estimate, unpriced
+from policies.cost.prices import PRICES
+from policies.cost.pricing import NODE_POOL, estimate, unpriced
 from tests.emulated import ACCOUNT, REGION, User
 
 VERSION = "1.35"

@@ -10,6 +10,7 @@ from judging import judge, judge_stack, resource
 from pulumi.runtime.config import set_all_config
 
 from policies.cost import BUDGET, POLICIES, TAGS, UNTAGGED, estimate, unpriced
+from policies.cost.prices import PRICES
 from policies.cost.pricing import (
     BY_SIZE,
     CLUSTER,
@@ -18,12 +19,12 @@ from policies.cost.pricing import (
     FUNCTION,
     LAUNCH_TEMPLATE,
     NODE_GROUP,
-    PRICES,
     SCALABLE_TARGET,
     SCHEDULE,
-    runs_per_month,
 )
-from policies.rules import UNKNOWN, Unknown
+from policies.cost.schedules import runs_per_month
+from policies.limits import limits
+from policies.rules import UNKNOWN
 
 BUCKET = "aws:s3/bucket:Bucket"
 LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
@@ -224,11 +225,14 @@ def test_components_and_pulumis_own_resources_cost_nothing():
     assert judge_stack("everything-has-a-price", *free).sentences == []
 
 
-def test_a_size_that_only_a_deployment_will_know_is_deferred_by_the_budget_too():
+def test_a_size_that_only_a_deployment_will_know_counts_as_the_most_that_is_allowed():
     group = gpus(2)
     group.inputs["scalingConfig"] = {"minSize": 0, "maxSize": UNKNOWN}
-    assert sentences([group]) == [Unknown("scalingConfig")]
-    assert judge_stack("within-budget", group).unknown == ["scalingConfig"]
+    assert sentences([group]) == []
+    _, ceiling = cost([group], NODE_GROUP)
+    assert ceiling == pytest.approx(limits().cost.max_nodes * (G6 * 730 + 2))
+    [sentence] = judge_stack("within-budget", group).sentences
+    assert "not known yet: priced at the most that policies/limits.yaml allows" in sentence
 
 
 def test_a_stack_in_a_region_without_prices_is_refused():

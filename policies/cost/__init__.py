@@ -7,13 +7,13 @@ from typing import Any
 import pulumi
 from pulumi_policy import Policy, Severity
 
+from policies.cost.prices import PRICES
 from policies.cost.pricing import (
     CLUSTER,
     ENDPOINT,
     LAUNCH_TEMPLATE,
     NODE_GROUP,
     NODE_POOL,
-    PRICES,
     Line,
     configuration_of,
     estimate,
@@ -84,6 +84,7 @@ UNTAGGED = frozenset(
         "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
         "aws:lambda/invocation:Invocation",
         "aws:lambda/permission:Permission",
+        "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig",
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
         "aws:s3/bucketLogging:BucketLogging",
         "aws:s3/bucketNotification:BucketNotification",
