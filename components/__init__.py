@@ -18,6 +18,7 @@ from components.gpu_metrics import GpuMetrics
 from components.gpu_node_group import GpuNodeGroup
 from components.karpenter import Karpenter, KarpenterPool
 from components.keys import Key, KeySpec
+from components.kill_switch import Held, KillSwitch, KillSwitchSpec
 from components.ledger import Ledger, LedgerSpec
 from components.model_registry import CardSpec, ModelRegistry, RegistrySpec
 from components.model_role import ModelRole
@@ -61,10 +62,13 @@ __all__ = [
     "GpuNodeGroup",
     "GpuPool",
     "GpuSharing",
+    "Held",
     "Karpenter",
     "KarpenterPool",
     "Key",
     "KeySpec",
+    "KillSwitch",
+    "KillSwitchSpec",
     "Ledger",
     "LedgerSpec",
     "ModelRegistry",

@@ -1,5 +1,6 @@
 """Where people hear that something is wrong."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import pulumi
@@ -37,19 +38,27 @@ class Alerts(pulumi.ComponentResource):
         super().__init__("slipway:index:Alerts", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
-        topic = aws.sns.Topic(f"{name}-alerts", kms_master_key_id=kms_key_arn, opts=child)
-        aws.sns.TopicPolicy(
-            f"{name}-alerts",
-            arn=topic.arn,
-            policy=document(
-                allow_service(PUBLISHERS, ["sns:Publish"], topic.arn),
-                {**only_over_tls("sns", topic.arn), "Action": "sns:Publish"},
-            ),
-            opts=child,
-        )
+        topic = encrypted_topic(f"{name}-alerts", PUBLISHERS, kms_key_arn, child)
         for email in spec.emails:
             aws.sns.TopicSubscription(
                 f"{name}-{email.replace('@', '-at-')}", topic=topic.arn, protocol="email", endpoint=email, opts=child
             )
         self.topic_arn = topic.arn
         self.register_outputs({"topic_arn": self.topic_arn})
+
+
+def encrypted_topic(
+    name: str, publishers: Sequence[str], kms_key_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> aws.sns.Topic:
+    """A topic that these services publish to on behalf of this account, and nobody in the clear."""
+    topic = aws.sns.Topic(name, kms_master_key_id=kms_key_arn, opts=opts)
+    aws.sns.TopicPolicy(
+        name,
+        arn=topic.arn,
+        policy=document(
+            allow_service(publishers, ["sns:Publish"], topic.arn),
+            {**only_over_tls("sns", topic.arn), "Action": "sns:Publish"},
+        ),
+        opts=opts,
+    )
+    return topic

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.iam import default_tags
 from components.spec import Spec
@@ -18,10 +18,19 @@ ATTRIBUTION = "owner", "product", "environment"
 class BudgetSpec(Spec):
     """When a budget is worth a message."""
 
-    spent_percents: list[Percent] = Field(default=[80, 100], min_length=1, max_length=4)
-    """Shares of the budget that have been spent. AWS allows five notifications, and one is the forecast's."""
+    spent_percents: list[Percent] = Field(default=[80, 100], min_length=1, max_length=3)
+    """Shares of the budget that have been spent. AWS allows five notifications: one is the forecast's, one stops."""
     forecast_percent: Percent = 100
     """The share that this month is expected to end at."""
+    stop_percent: Percent = 120
+    """The share that has been spent when the kill-switch is asked."""
+
+    @model_validator(mode="after")
+    def _each_share_once(self) -> "BudgetSpec":
+        shares = [*self.spent_percents, self.stop_percent]
+        if len(set(shares)) < len(shares):
+            raise ValueError(f"AWS takes each share once, got {shares}: set another stop_percent or spent_percents")
+        return self
 
 
 class Budget(pulumi.ComponentResource):
@@ -34,13 +43,19 @@ class Budget(pulumi.ComponentResource):
         *,
         usd_per_month: float,
         alerts_topic_arn: pulumi.Input[str],
+        stop_topic_arn: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`stop_topic_arn` is the kill-switch's."""
         super().__init__("slipway:index:Budget", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
         tags = default_tags()
-        thresholds = [("ACTUAL", percent) for percent in spec.spent_percents]
+        thresholds = [
+            *(("ACTUAL", percent, alerts_topic_arn) for percent in spec.spent_percents),
+            ("FORECASTED", spec.forecast_percent, alerts_topic_arn),
+            *([("ACTUAL", spec.stop_percent, stop_topic_arn)] if stop_topic_arn is not None else []),
+        ]
         aws.budgets.Budget(
             f"{name}-monthly",
             budget_type="COST",
@@ -54,9 +69,9 @@ class Budget(pulumi.ComponentResource):
                     "comparison_operator": "GREATER_THAN",
                     "threshold": percent,
                     "threshold_type": "PERCENTAGE",
-                    "subscriber_sns_topic_arns": [alerts_topic_arn],
+                    "subscriber_sns_topic_arns": [topic],
                 }
-                for kind, percent in [*thresholds, ("FORECASTED", spec.forecast_percent)]
+                for kind, percent, topic in thresholds
             ],
             opts=child,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
-from components.iam import Statement, allow, document, trust, use_key
+from components.iam import Statement, allow, document, local_arn, trust, use_key
 from components.logs import RetentionDays
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +34,8 @@ class Function(pulumi.ComponentResource):
         log_days: RetentionDays = 90,
         dead_letters_arn: pulumi.Input[str] | None = None,
         concurrency: int | None = None,
+        subnet_ids: pulumi.Input[Sequence[str]] | None = None,
+        security_group_ids: Sequence[pulumi.Input[str]] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """The function is called `name`, at most 64 characters.
@@ -41,7 +43,8 @@ class Function(pulumi.ComponentResource):
         `handler` is a module and its function: `functions.drift.handler.handler`. Its package is zipped, with all
         modules right under `functions/`, with what `also` names (`functions/registry`) and with `files` (path → text).
         `dead_letters_arn` is a queue for what failed twice when invoked asynchronously; the right to send is added.
-        `concurrency` reserves so many executions, and allows no more.
+        `concurrency` reserves so many executions, and allows no more. With `subnet_ids` it runs in a network, and calls
+        what `security_group_ids` let it.
         """
         super().__init__("slipway:index:Function", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -57,6 +60,8 @@ class Function(pulumi.ComponentResource):
         ]
         if dead_letters_arn is not None:
             rights += [allow(["sqs:SendMessage"], dead_letters_arn), use_key(kms_key_arn, "sqs")]
+        if subnet_ids is not None:
+            rights += _may_join_network(name)
         granted = aws.iam.RolePolicy(name, role=role.name, policy=document(*rights), opts=child)
         package = handler.rpartition(".")[0].rpartition(".")[0].replace(".", "/")
         function = aws.lambda_.Function(
@@ -73,6 +78,9 @@ class Function(pulumi.ComponentResource):
             environment={"variables": environment} if environment else None,
             dead_letter_config={"target_arn": dead_letters_arn} if dead_letters_arn is not None else None,
             reserved_concurrent_executions=concurrency,
+            vpc_config={"subnet_ids": subnet_ids, "security_group_ids": list(security_group_ids)}
+            if subnet_ids is not None
+            else None,
             opts=child.merge(pulumi.ResourceOptions(depends_on=[granted])),
         )
         aws.lambda_.FunctionEventInvokeConfig(
@@ -84,6 +92,25 @@ class Function(pulumi.ComponentResource):
         )
         self.name, self.arn, self.role_arn = function.name, function.arn, role.arn
         self.register_outputs({"name": self.name, "arn": self.arn, "role_arn": self.role_arn})
+
+
+def _may_join_network(name: str) -> list[Statement]:
+    """What Lambda does with a function's role to join it to a network, and what the function's own code may not.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html: deleting takes any resource.
+    """
+    interfaces = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"]
+    looks = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+    return [
+        allow(interfaces, local_arn("ec2", "*/*")),
+        allow(looks, "*"),
+        {
+            "Effect": "Deny",
+            "Action": [*interfaces, *looks],
+            "Resource": "*",
+            "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": local_arn("lambda", f"function:{name}")}},
+        },
+    ]
 
 
 def source(*packages: str, files: Mapping[str, str] | None = None) -> pulumi.AssetArchive:

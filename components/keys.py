@@ -10,7 +10,13 @@ from components.spec import Spec
 READ_AND_WRITE = ["kms:Decrypt", "kms:GenerateDataKey*"]
 CRYPTOGRAPHY = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
 AUTO_SCALING = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-PUBLISHERS = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com", "sns.amazonaws.com"]
+PUBLISHERS = [
+    "cloudwatch.amazonaws.com",
+    "events.amazonaws.com",
+    "budgets.amazonaws.com",
+    "costalerts.amazonaws.com",
+    "sns.amazonaws.com",
+]
 """The services that put messages into our encrypted topics and queues in their own name."""
 
 

@@ -22,6 +22,7 @@ ENDPOINTS = {
     "logs": "logs",
     "monitoring": "cloudwatch",
     "kms": "kms",
+    "sns": "sns",
     "ec2": "ec2",
     "eks": "eks",
     "eks-auth": "eks-auth",
@@ -29,7 +30,7 @@ ENDPOINTS = {
     "sagemaker.runtime": "sagemaker",
     "sagemaker.featurestore-runtime": "sagemaker",
 }
-"""What nodes, pods and models call, each with the prefix of its IAM actions."""
+"""What nodes, pods, models and the kill-switch call, each with the prefix of its IAM actions."""
 
 KARPENTER_ENDPOINTS = {"ssm": "ssm", "sqs": "sqs"}
 """What Karpenter calls beside that: for the images of nodes, and for warnings that one is taken away."""

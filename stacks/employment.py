@@ -19,6 +19,8 @@ from components import (
     FeatureStore,
     FeatureStoreSpec,
     GateSpec,
+    KillSwitch,
+    KillSwitchSpec,
     ModelRegistry,
     ModelRole,
     PipelineSpec,
@@ -85,6 +87,7 @@ class Employment(Stack):
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
     budget: BudgetSpec = BudgetSpec()
+    kill_switch: KillSwitchSpec = KillSwitchSpec()
 
     @field_validator("registry", mode="before")
     @classmethod
@@ -177,13 +180,22 @@ class Employment(Stack):
             **network,
             **shared,
         )
+        switch = KillSwitch(
+            name,
+            self.kill_switch,
+            pipeline_names=[training.pipeline_name],
+            ledger_bucket=platform.ledger_bucket,
+            ledger_bucket_arn=platform.ledger_bucket_arn,
+            **shared,
+        )
         Budget(
             name,
             self.budget,
             usd_per_month=pulumi.Config().require_float("usd_per_month"),
             alerts_topic_arn=platform.alerts_topic_arn,
+            stop_topic_arn=switch.topic_arn,
         )
-        parts: list[Any] = [features, registry, training]
+        parts: list[Any] = [features, registry, training, switch]
         served: dict[str, pulumi.Input[Any]] = {}
         if self.batch:
             batch = BatchPrediction(
@@ -277,6 +289,8 @@ class Employment(Stack):
             "pipeline_name": training.pipeline_name,
             "model_role_arn": role.arn,
             "runbook_url": runbook.url,
+            "stop_function_name": switch.function_name,
+            "stop_topic_arn": switch.topic_arn,
             "labels_uri": _uri(platform, product, "labels"),
             "models_uri": _uri(platform, product, "models"),
             "captures_uri": _uri(platform, product, "captures"),

@@ -23,10 +23,13 @@ from components import (
     GpuMetrics,
     GpuNodeGroup,
     GpuPool,
+    Held,
     Karpenter,
     KarpenterPool,
     Key,
     KeySpec,
+    KillSwitch,
+    KillSwitchSpec,
     Ledger,
     LedgerSpec,
     Network,
@@ -64,6 +67,7 @@ class PlatformStack(Stack):
     ledger: LedgerSpec = LedgerSpec()
     experiments: ExperimentsSpec = ExperimentsSpec()
     budget: BudgetSpec = BudgetSpec()
+    kill_switch: KillSwitchSpec = KillSwitchSpec()
 
     @model_validator(mode="after")
     def _one_access_each(self) -> "PlatformStack":
@@ -99,12 +103,6 @@ class PlatformStack(Stack):
         )
         ApiGatewayAccount(name)
         alerts = Alerts(name, self.alerts, kms_key_arn=key.arn)
-        Budget(
-            name,
-            self.budget,
-            usd_per_month=pulumi.Config().require_float("usd_per_month"),
-            alerts_topic_arn=alerts.topic_arn,
-        )
         cluster = Cluster(
             name,
             self.cluster,
@@ -179,6 +177,32 @@ class PlatformStack(Stack):
             kms_key_arn=key.arn,
             opts=in_cluster,
         )
+        switch = KillSwitch(
+            name,
+            self.kill_switch,
+            held=Held(
+                cluster_name=cluster.name,
+                cluster_security_group_id=cluster.security_group_id,
+                queues=sorted(self.teams),
+                pools=sorted(pool for pool, spec in self.gpus.items() if spec.scaling == "karpenter"),
+                vpc_id=network.vpc_id,
+                subnet_ids=network.private_subnet_ids,
+                security_group_id=network.workload_security_group_id,
+            ),
+            ledger_bucket=ledger.bucket,
+            ledger_bucket_arn=ledger.arn,
+            kms_key_arn=key.arn,
+            alerts_topic_arn=alerts.topic_arn,
+            opts=in_cluster,
+        )
+        parts.append(switch)
+        Budget(
+            name,
+            self.budget,
+            usd_per_month=pulumi.Config().require_float("usd_per_month"),
+            alerts_topic_arn=alerts.topic_arn,
+            stop_topic_arn=switch.topic_arn,
+        )
         guides = [guide for part in parts for guide in getattr(part, "guides", ())]
         runbook = Runbook(name, guides=guides)
         Dashboard(
@@ -206,4 +230,6 @@ class PlatformStack(Stack):
                 lambda copies: [login(), *sorted({command for each in copies for command in each})]
             ),
             "runbook_url": runbook.url,
+            "stop_function_name": switch.function_name,
+            "stop_topic_arn": switch.topic_arn,
         }

@@ -449,7 +449,7 @@ def test_services_take_a_role_for_this_account_only(role: str, service: str) -> 
         (lambda: DriftSpec(schedule="rate(1 minute)"), "from 5 minutes to an hour"),
         (lambda: DriftSpec(schedule="rate(1 day)"), "from 5 minutes to an hour"),
         (lambda: DriftSpec(schedule="cron(0 * * * ? *)"), "from 5 minutes to an hour"),
-        (lambda: BudgetSpec(spent_percents=[10, 20, 30, 40, 50]), "at most 4 items"),
+        (lambda: BudgetSpec(spent_percents=[10, 20, 30, 40]), "at most 3 items"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_before(make: Callable[[], object], words: str) -> None:

@@ -201,6 +201,27 @@ class KubernetesProvider:
         """Everything that is stored, by namespace, kind and name."""
         return self._all("*")
 
+    def patched(self, api_version: str, kind: str, name: str, change: Mapping[str, Any]) -> Props | None:
+        """An object in no namespace after a merge patch (RFC 7386), stored; None where there is none.
+
+        Raises ProviderError for what a cluster would refuse.
+        """
+        there = self.found(api_version, kind, name)
+        if there is None:
+            return None
+        manifest = _merged(there, change)
+        for fixed in unchangeable(there):
+            if dict(_paths(there)).get(fixed) != dict(_paths(manifest)).get(fixed):
+                raise ProviderError(f"{_title(manifest)}, {fixed}: cannot change in place")
+        uid, generation = there["metadata"]["uid"], there["metadata"]["generation"]
+        manifest["metadata"] = {k: v for k, v in manifest["metadata"].items() if k not in ("uid", "generation")}
+        self._validate(manifest)
+        return self._store(manifest, uid, generation + 1)
+
+    def found(self, api_version: str, kind: str, name: str) -> Props | None:
+        """An object in no namespace; None where there is none."""
+        return self._load({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}})
+
     # --- checks -----------------------------------------------------------------------------------------------------
 
     def _manifest(self, type_: str, inputs: Props) -> Props:
@@ -364,6 +385,19 @@ def _whole_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole_numbers(element) for element in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _merged(value: Any, change: Any) -> Any:
+    """RFC 7386: what the change says null of is taken away, and what it does not name stays."""
+    if not isinstance(change, Mapping):
+        return change
+    merged = dict(value) if isinstance(value, Mapping) else {}
+    for key, part in change.items():
+        if part is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), part)
+    return merged
 
 
 def _leaves(value: Any) -> Iterator[Any]:

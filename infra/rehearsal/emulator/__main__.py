@@ -24,6 +24,7 @@ from infra.rehearsal.emulator import (
     events,
     gateway,
     jobs,
+    kubernetes_api,
     lambdas,
     logs,
     machines,
@@ -76,6 +77,7 @@ def main() -> None:
     events.install(endpoint)
     bucket_events.install()
     nodes.install()
+    kubernetes_api.install(work)
     schedules.install()
     alarms.install()
     logs.install()

@@ -180,6 +180,9 @@ class Autoscaler:
             "ExactCapacity": amount,
             "PercentChangeInCapacity": capacity + math.ceil(capacity * amount / 100),
         }[kind]
+        direction = "Out" if wanted > capacity else "In"
+        if _suspended(target, f"DynamicScaling{direction}Suspended"):
+            return
         last, now = self._last.setdefault(policy.policy_arn, Scaled()), time.time()
         cooled = now - last.out >= float(config.get("Cooldown", 0)) * self._second
         if cooled and self._bounded(region, target, capacity, wanted):

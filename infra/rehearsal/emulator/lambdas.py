@@ -31,7 +31,7 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.core.utils import unix_time_millis
 
 from infra.rehearsal.emulator import children, events
-from infra.rehearsal.emulator.calls import ACCOUNT, key_of
+from infra.rehearsal.emulator.calls import ACCOUNT, key_of, on_behalf
 from infra.rehearsal.emulator.lambda_worker import END_OF_LOG
 from infra.rehearsal.emulator.metrics import put_metric
 from infra.rehearsal.emulator.process import NO_USER_SETTINGS
@@ -366,7 +366,8 @@ def _accept(function: LambdaFunction, body: Any, request_headers: Any, response_
         event = json.loads(body or "{}")
     except ValueError as error:
         raise InvalidParameterValueException(f"Could not parse request body into json: {error}") from None
-    kind = request_headers.get("x-amz-invocation-type", "RequestResponse")
+    # A request always has headers; moto's SNS calls without, and SNS waits for no function.
+    kind = request_headers.get("x-amz-invocation-type", "RequestResponse") if request_headers else "Event"
     if kind == "DryRun":
         return ""
     if kind == "Event":
@@ -418,6 +419,9 @@ def _keep_log(function: LambdaFunction, outcome: Outcome) -> None:
     now = int(unix_time_millis())
     told = [{"timestamp": now, "message": line} for line in lines if line.strip()]
     function.logs_backend.put_log_events(function.logs_group_name, stream, told)
+    where = {"logGroupName": function.logs_group_name, "logStreamName": stream}
+    for action in ("CreateLogStream", "PutLogEvents"):
+        on_behalf(function.role, function.region, "logs", action, where)
 
 
 def _identity(function: LambdaFunction) -> str:

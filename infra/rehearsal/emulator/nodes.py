@@ -12,6 +12,8 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, EC2_RESOURCE_TO_PREFIX
 from moto.eks.models import Cluster, EKSBackend
 
+from infra.rehearsal.emulator import kubernetes_api
+
 Json = dict[str, Any]
 
 NAME_LIMIT: Final = 255
@@ -89,7 +91,7 @@ class WithPlacementGroups(EC2Response):
 
 
 def install() -> None:
-    """Route EC2's requests to the class above, and give clusters their security group."""
+    """Route EC2's requests to the class above, and give clusters their security group and their API."""
     EC2_RESOURCE_TO_PREFIX["placement-group"], EC2_PREFIX_TO_RESOURCE["pg"] = "pg", "placement-group"
     for path in ec2_urls.url_paths:
         ec2_urls.url_paths[path] = WithPlacementGroups.dispatch
@@ -100,6 +102,7 @@ def install() -> None:
 
 def _create(backend: EKSBackend, name: str, *arguments: Any, **named: Any) -> Cluster:
     cluster = _create_cluster(backend, name, *arguments, **named)
+    kubernetes_api.publish(cluster)
     network = cluster.resources_vpc_config
     ec2: EC2Backend = ec2_backends[backend.account_id][backend.region_name]
     subnet = next((each for each in ec2.describe_subnets() if each.id in (network.get("subnetIds") or ())), None)
