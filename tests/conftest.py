@@ -1,5 +1,6 @@
 """What tests of several files share."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from filelock import FileLock
 
 from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
@@ -58,3 +60,17 @@ def client(emulator: Emulator) -> Callable[[str], Any]:
         )
 
     return client
+
+
+@pytest.fixture(scope="session")
+def every_plan(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Any:
+    """What every stack would make where nothing exists yet, endpoints included. All workers plan it once."""
+    from tests.mutants import every_plan  # not above: most tests plan nothing, and it takes seconds to import
+
+    if worker_id == "master":
+        return every_plan()
+    shared = tmp_path_factory.getbasetemp().parent / "plans.pickle"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            shared.write_bytes(pickle.dumps(every_plan()))
+        return pickle.loads(shared.read_bytes())
