@@ -4,8 +4,9 @@ import contextvars
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, Final, Literal
 
 from pulumi.runtime.config import set_all_config
 from pulumi_policy import (
@@ -22,16 +23,63 @@ from pulumi_policy import (
 from pulumi_policy.proxy import UnknownValueError, unknown_checking_proxy
 
 from infra.rehearsal.engine import Plan, Resource
-from infra.settings import Settings
+from infra.settings import Settings, stack_names
 from policies import access, cost, encryption, reliability
-from policies.rules import Undecided
+from policies.exceptions import FILE, SHOWN, Exceptions, Ledger, idle, keep, read, today
+from policies.rules import Control, Undecided, never_excepted
 
-PACKS: Mapping[str, Sequence[Policy]] = {
-    "encryption": encryption.POLICIES,
-    "access": access.POLICIES,
-    "cost": cost.POLICIES,
-    "reliability": reliability.POLICIES,
+MODULES: Final[Mapping[str, ModuleType]] = {
+    "encryption": encryption,
+    "access": access,
+    "cost": cost,
+    "reliability": reliability,
 }
+PACKS: Final[Mapping[str, Sequence[Policy]]] = {pack: module.POLICIES for pack, module in MODULES.items()}
+CONTROLS: Final[Mapping[str, Control]] = {
+    each.name: each for module in MODULES.values() for each in getattr(module, "CONTROLS", ())
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule is for, as reports tell it."""
+
+    pack: str
+    name: str
+    must: str
+    severity: str
+    published: tuple[str, ...]
+    """The published controls that it implements."""
+    fix: str
+    types: tuple[str, ...]
+    """The types it looks at; () for every type, or for a whole stack."""
+    about: Literal["resource", "stack"]
+    always: bool
+    """Whether no exception to it is ever made."""
+
+
+def rules() -> list[Rule]:
+    """Every rule of every pack."""
+    return [_rule(pack, policy) for pack, policies in PACKS.items() for policy in policies]
+
+
+def _rule(pack: str, policy: Policy) -> Rule:
+    control = CONTROLS.get(policy.name)
+    return Rule(
+        pack,
+        policy.name,
+        policy.description,
+        _severity(policy),
+        tuple(policy.tags or ()),
+        policy.remediation_steps or "",
+        tuple(sorted(control.types or ())) if control else (),
+        "stack" if isinstance(policy, StackValidationPolicy) else "resource",
+        control.always if control else False,
+    )
+
+
+def _severity(policy: Policy) -> str:
+    return policy.severity.value if policy.severity else ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +98,19 @@ class Violation:
 
 
 @dataclass(frozen=True)
+class Excepted(Violation):
+    """A rule that a stack breaks, and may."""
+
+    owner: str
+    reason: str
+    ticket: str
+    expires: str
+    """The last day on which it may: `2027-01-31`."""
+    warning: str
+    """Where it ends soon, when; else ''."""
+
+
+@dataclass(frozen=True)
 class Deferred:
     """A rule that could not be evaluated, because it met what only a deployment will know: it runs again then."""
 
@@ -63,14 +124,31 @@ class Deferred:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """An entry of `policies/exceptions.yaml`, and what it does for the stacks that were checked."""
+
+    rule: str
+    resource: str
+    stack: str
+    owner: str
+    reason: str
+    ticket: str
+    expires: str
+    status: Literal["used", "unused", "undecided", "expired", "not checked"]
+    warning: str
+    """What to do about it, where anything is to be done; else ''."""
+
+
+@dataclass(frozen=True)
 class Count:
     """What one pack came to."""
 
     rules: int
     evaluations: int
-    """How often a rule was asked: once for each resource, or once for a stack."""
+    """How often a rule was asked: once for each resource of its types, or once for a stack."""
     violations: int
     deferred: int
+    excepted: int
 
 
 @dataclass(frozen=True)
@@ -81,63 +159,67 @@ class Report:
     """The stacks that were checked, each with its number of resources."""
     violations: tuple[Violation, ...]
     deferred: tuple[Deferred, ...]
+    excepted: tuple[Excepted, ...]
+    exceptions: tuple[Listed, ...]
+    """Every entry of `policies/exceptions.yaml`, used or not."""
+    faults: tuple[str, ...]
+    """What is wrong with that file."""
     packs: Mapping[str, Count]
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is violated."""
-        return not self.violations
+        """Whether nothing is violated, and nothing excepted that must not be."""
+        return not self.violations and not self.faults
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
         return {"ok": self.ok, **asdict(self)}
 
-    def __str__(self) -> str:
-        """The report as text: what is violated, what is deferred, and a line for each pack."""
-        return "\n".join([*self._violated(), *self._deferred(), *self._counted()])
-
-    def _violated(self) -> Iterator[str]:
-        for each in sorted(self.violations, key=lambda one: (one.stack, one.pack, one.rule, one.resource)):
-            yield f"{each.stack}: {each.resource}: {each.sentence} [{each.pack}/{each.rule}, {each.severity}]"
-
-    def _deferred(self) -> Iterator[str]:
-        if self.deferred:
-            yield f"{len(self.deferred)} not decided, because only a deployment will know:"
-        for each in self.deferred:
-            yield f"  {each.stack}: {each.resource}: {each.path} [{each.pack}/{each.rule}]"
-
-    def _counted(self) -> Iterator[str]:
-        for pack, count in self.packs.items():
-            yield f"{pack}: {count.rules} rules, {count.violations} violations, {count.deferred} not decided"
-        resources = sum(self.stacks.values())
-        yield f"{', '.join(self.stacks)}: {resources} resources checked in {self.seconds:.1f} s"
-
 
 @dataclass
 class _Findings:
     stack: str
+    ledger: Ledger
     violations: list[Violation] = field(default_factory=list)
     deferred: list[Deferred] = field(default_factory=list)
+    excepted: list[Excepted] = field(default_factory=list)
     evaluations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PACKS, 0))
 
 
-def check(plans: Sequence[tuple[Settings, Plan]]) -> Report:
-    """Run every rule of every pack on each plan, as Pulumi would in a preview."""
+def check(plans: Sequence[tuple[Settings, Plan]], exceptions: Exceptions | None = None) -> Report:
+    """Run every rule of every pack on each plan, as Pulumi would in a preview.
+
+    `exceptions` are those of policies/exceptions.yaml unless others are given.
+    """
     started = time.monotonic()
-    each_stack = [contextvars.copy_context().run(_check, settings, plan.resources) for settings, plan in plans]
+    exceptions = exceptions or read(FILE, today())
+    each_stack = [
+        contextvars.copy_context().run(_check, settings, plan.resources, Ledger(exceptions)) for settings, plan in plans
+    ]
     violations = tuple(each for one in each_stack for each in one.violations)
     deferred = tuple(each for one in each_stack for each in one.deferred)
+    excepted = tuple(each for one in each_stack for each in one.excepted)
+    total = Ledger(
+        exceptions,
+        [each for one in each_stack for each in one.ledger.uses],
+        {each for one in each_stack for each in one.ledger.undecided},
+    )
+    urns = {settings.stack: [each.urn for each in plan.resources] for settings, plan in plans}
     return Report(
         {settings.stack: len(plan.resources) for settings, plan in plans},
         violations,
         deferred,
+        excepted,
+        tuple(_listed(total, urns)),
+        (*exceptions.faults, *never_excepted(exceptions, CONTROLS.values()), *_unheard_of(exceptions)),
         {
             pack: Count(
                 len(policies),
                 sum(one.evaluations[pack] for one in each_stack),
                 sum(each.pack == pack for each in violations),
                 sum(each.pack == pack for each in deferred),
+                sum(each.pack == pack for each in excepted),
             )
             for pack, policies in PACKS.items()
         },
@@ -145,18 +227,58 @@ def check(plans: Sequence[tuple[Settings, Plan]]) -> Report:
     )
 
 
+def _unheard_of(exceptions: Exceptions) -> Iterator[str]:
+    """What is wrong with entries for rules that there are not. A single pack cannot tell: the rule may be another's."""
+    known = {policy.name for policies in PACKS.values() for policy in policies}
+    for entry in exceptions.entries:
+        if entry.rule not in known:
+            yield f"{SHOWN}, rule: there is no rule {entry.rule!r} ({entry}); `slipway rules` lists them"
+
+
+def _listed(ledger: Ledger, urns: Mapping[str, Sequence[str]]) -> Iterator[Listed]:
+    everywhere = urns.keys() >= set(stack_names())
+    unused = dict(idle(ledger, [each.rule for each in ledger.exceptions.entries], urns, everywhere=everywhere))
+    used = {each.entry for each in ledger.uses}
+    for entry in ledger.exceptions.entries:
+        status: Literal["used", "unused", "undecided", "expired", "not checked"] = "not checked"
+        warning = ledger.exceptions.near(entry)
+        if (left := entry.days_left(ledger.exceptions.today)) < 0:
+            status, warning = (
+                "expired",
+                f"expired {-left} day{'s' if left < -1 else ''} ago: it excepts nothing any more",
+            )
+        elif entry in used:
+            status = "used"
+        elif entry in unused:
+            status, warning = "unused", unused[entry]
+        elif entry in ledger.undecided:
+            status = "undecided"
+        yield Listed(
+            entry.rule,
+            entry.resource,
+            entry.stack or "",
+            entry.owner,
+            entry.reason,
+            entry.ticket,
+            entry.expires.isoformat(),
+            status,
+            warning,
+        )
+
+
 def analyze(settings: Settings) -> Callable[[Resource], list[str]]:
     """What a deployment asks about each resource when all its inputs are known: a sentence for each violation."""
+    ledger = Ledger(read(FILE, today()))
 
     def judge(resource: Resource) -> list[str]:
-        findings = contextvars.copy_context().run(_check_resources, settings, [resource])
+        findings = contextvars.copy_context().run(_check_resources, settings, [resource], ledger)
         return [f"{each.sentence} [{each.pack}/{each.rule}]" for each in findings.violations]
 
     return judge
 
 
-def _check(settings: Settings, resources: Sequence[Resource]) -> _Findings:
-    findings = _check_resources(settings, resources)
+def _check(settings: Settings, resources: Sequence[Resource], ledger: Ledger) -> _Findings:
+    findings = _check_resources(settings, resources, ledger)
     args = StackValidationArgs(linked(resources))
     names = {each.urn: each.name for each in resources}
     for pack, policies in PACKS.items():
@@ -166,9 +288,10 @@ def _check(settings: Settings, resources: Sequence[Resource]) -> _Findings:
     return findings
 
 
-def _check_resources(settings: Settings, resources: Iterable[Resource]) -> _Findings:
+def _check_resources(settings: Settings, resources: Iterable[Resource], ledger: Ledger) -> _Findings:
     set_all_config(dict(settings.config))
-    findings = _Findings(settings.stack)
+    keep(ledger)
+    findings = _Findings(settings.stack, ledger)
     for resource in resources:
         args = ResourceValidationArgs(
             resource.type,
@@ -179,11 +302,21 @@ def _check_resources(settings: Settings, resources: Iterable[Resource]) -> _Find
             provider=None,
         )
         names = {resource.urn: resource.name}
-        for pack, policies in PACKS.items():
-            for policy in policies:
-                if isinstance(policy, ResourceValidationPolicy):
-                    _evaluate(findings, pack, policy, names, resource.urn, partial(policy.validate, args))
+        for pack, policy in _about(resource.type):
+            _evaluate(findings, pack, policy, names, resource.urn, partial(policy.validate, args))
     return findings
+
+
+@cache
+def _about(resource_type: str) -> Sequence[tuple[str, ResourceValidationPolicy]]:
+    """The policies that look at single resources of a type."""
+    return [
+        (pack, policy)
+        for pack, policies in PACKS.items()
+        for policy in policies
+        if isinstance(policy, ResourceValidationPolicy)
+        and (not (control := CONTROLS.get(policy.name)) or control.types is None or resource_type in control.types)
+    ]
 
 
 def _evaluate(
@@ -195,16 +328,19 @@ def _evaluate(
     validate: Callable[[ReportViolation], object],
 ) -> None:
     """Run one policy. What it reports without a URN is about the resource `about`, or the stack where that is ''."""
-    severity = policy.severity.value if policy.severity else ""
+    severity, ledger = _severity(policy), findings.ledger
 
     def name(urn: str) -> str:
         return names.get(urn, urn or findings.stack)
 
+    def said(urn: str, sentence: str) -> tuple[str, str, str, str, str, str, str]:
+        return findings.stack, pack, policy.name, severity, name(urn), urn, sentence
+
     def report(sentence: str, urn: str | None) -> None:
-        where = urn or about
-        findings.violations.append(Violation(findings.stack, pack, policy.name, severity, name(where), where, sentence))
+        findings.violations.append(Violation(*said(urn or about, sentence)))
 
     findings.evaluations[pack] += 1
+    before = len(ledger.uses)
     try:
         validate(report)
     except Undecided as error:
@@ -213,6 +349,18 @@ def _evaluate(
             findings.deferred.append(Deferred(findings.stack, pack, policy.name, name(where), where, unknown.path))
     except UnknownValueError as error:
         findings.deferred.append(Deferred(findings.stack, pack, policy.name, name(about), about, ".".join(error.props)))
+    for use in ledger.uses[before:]:
+        entry = use.entry
+        findings.excepted.append(
+            Excepted(
+                *said(use.urn, use.sentence),
+                entry.owner,
+                entry.reason,
+                entry.ticket,
+                entry.expires.isoformat(),
+                ledger.exceptions.near(entry),
+            )
+        )
 
 
 def linked(resources: Sequence[Resource]) -> list[PolicyResource]:

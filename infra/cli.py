@@ -128,7 +128,7 @@ def check(
         show.say(f"planning {len(stacks)} stacks: {', '.join(stacks)}")
         report = run_packs(_rehearsal().plan_offline(stacks))
         _print_report(report, as_json)
-        if report.violations:
+        if not report.ok:
             raise typer.Exit(FAILED)
 
 
@@ -521,7 +521,9 @@ def _print_report(report: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
-        show.out.print(str(report), markup=False)
+        from infra.reports import text
+
+        show.out.print(text(report), markup=False)
 
 
 def main() -> None:

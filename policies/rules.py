@@ -23,6 +23,8 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 
+from policies.exceptions import SHOWN, Exceptions, Exemption, Use, idle, ledger, stack_of
+
 UNKNOWN: Final[str] = UNKNOWN_STRING_VALUE
 """Stands for a value that only `pulumi up` will know, as it does on Pulumi's wire."""
 
@@ -161,17 +163,73 @@ def control_policy(control: Control) -> Policy:
     if rule := control.stack_rule:
 
         def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-            findings = rule(_all_declared(args))
-            _report(((about.urn if about else None, finding) for about, finding in findings), report)
+            findings = ((about.urn if about else "", each) for about, each in rule(_all_declared(args)))
+            _report(control, _stack(args), "", findings, report)
 
         return StackValidationPolicy(validate=validate_stack, **shared)
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if control.types is None or args.resource_type in control.types:
-            inputs = plain(args.props)
-            _report(((None, finding) for finding in control.findings(args.resource_type, inputs)), report)
+            findings = ((args.urn, each) for each in control.findings(args.resource_type, _inputs(args)))
+            _report(control, stack_of(args.urn), args.urn, findings, report)
 
     return ResourceValidationPolicy(validate=validate, **shared)
+
+
+def exception_policies(controls: Sequence[Control]) -> list[Policy]:
+    """The policies by which Pulumi shows the exceptions to a pack's controls, and refuses those that are none."""
+    names = frozenset(each.name for each in controls)
+
+    def show(args: StackValidationArgs, report: ReportViolation) -> None:
+        met, stack = ledger(), _stack(args)
+        for use in met.uses:
+            if use.entry.rule in names and use.stack == stack:
+                warning = met.exceptions.near(use.entry)
+                report(
+                    f"excepted from {use.entry.rule} ({use.entry}): {use.sentence}{warning and f'. {warning}'}", use.urn
+                )
+        for entry, why in idle(met, names, {stack: [each.urn for each in args.resources]}):
+            report(f"unused: {entry.rule}, {entry.resource} ({entry}): {why}", None)
+
+    def refuse(args: StackValidationArgs, report: ReportViolation) -> None:
+        exceptions = ledger().exceptions
+        for fault in (*exceptions.faults, *never_excepted(exceptions, controls)):
+            report(fault, None)
+
+    return [
+        StackValidationPolicy(
+            name="exceptions",
+            description=f"Exceptions to this pack's rules are in use, and none stands in {SHOWN} for nothing.",
+            validate=show,
+            enforcement_level=EnforcementLevel.ADVISORY,
+        ),
+        StackValidationPolicy(
+            name="exceptions-are-whole",
+            description=f"Every entry of {SHOWN} says of one rule and one resource who, why, and until when.",
+            validate=refuse,
+            enforcement_level=EnforcementLevel.MANDATORY,
+        ),
+    ]
+
+
+def never_excepted(exceptions: Exceptions, controls: Iterable[Control]) -> Iterator[str]:
+    """What is wrong with entries for controls that no exception is made to."""
+    always = {each.name for each in controls if each.always}
+    for entry in exceptions.entries:
+        if entry.rule in always:
+            yield f"{SHOWN}, rule: no exception is ever made to {entry.rule} ({entry}): take the entry out"
+
+
+def _stack(args: StackValidationArgs) -> str:
+    return next((stack for each in args.resources if (stack := stack_of(each.urn))), "")
+
+
+def _inputs(args: ResourceValidationArgs) -> Props:
+    """The resource's inputs, read once for all rules."""
+    known: Props | None = getattr(args, "_plain", None)
+    if known is None:
+        known = args._plain = plain(args.props)  # type: ignore[attr-defined]  # kept with what it was read from
+    return known
 
 
 def _all_declared(args: StackValidationArgs) -> Sequence[Declared]:
@@ -213,18 +271,34 @@ class _Declared:
     property_dependencies: Mapping[str, Sequence[str]]
 
 
-def _report(findings: Iterable[tuple[str | None, Finding]], report: ReportViolation) -> None:
+def _report(
+    control: Control, stack: str, about: str, findings: Iterable[tuple[str, Finding]], report: ReportViolation
+) -> None:
+    """Report findings, each with the URN it is about; what an exception is in force for goes to the ledger instead."""
     unknown: list[tuple[str | None, Unknown]] = []
+    met = ledger()
     try:
         for urn, finding in findings:
+            entry, expired = (None, None) if control.always else met.exceptions.of(control.name, urn, stack)
+            where = None if urn == about else urn
             if isinstance(finding, Unknown):
-                unknown.append((urn, finding))
+                unknown.append((where, finding))
+                met.undecided |= {entry} if entry else set()
+            elif entry:
+                met.note(Use(entry, urn, stack, finding))
             else:
-                report(finding, urn)
+                report(finding + _ended(expired), where)
     except Exception as error:  # Pulumi would end the whole preview, and with it what every other rule has to say.
+        # No exception covers this: nobody knows what the rule would have said.
         report(f"this rule could not read it ({type(error).__name__}: {error}): mend the input, or the rule", None)
     if unknown:
         raise Undecided(unknown)
+
+
+def _ended(expired: Exemption | None) -> str:
+    if expired is None:
+        return ""
+    return f" (its exception in {SHOWN}, {expired.ticket} of {expired.owner}, has expired on {expired.expires})"
 
 
 def _name(rule: Callable[..., Any]) -> str:

@@ -253,7 +253,7 @@ class Rehearsal:
         """Plan, check every policy, then deploy. Raises PolicyViolation before anything is made."""
         plan = engine.plan(settings)
         report = check([(settings, plan)])
-        if report.violations:
+        if not report.ok:
             raise PolicyViolation(report)
         changes = sum(step.op not in ("same", "read") for step in plan.steps)
         with self.watching(settings.stack, changes) as watch:

@@ -1,5 +1,6 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies.access import POLICIES
+from policies.access import CONTROLS, POLICIES
+from policies.rules import exception_policies
 
-PolicyPack("slipway-access", POLICIES, EnforcementLevel.MANDATORY)
+PolicyPack("slipway-access", [*POLICIES, *exception_policies(CONTROLS)], EnforcementLevel.MANDATORY)

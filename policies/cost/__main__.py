@@ -1,5 +1,7 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies.cost import POLICIES
+import policies.cost as pack
+from policies.rules import exception_policies
 
-PolicyPack("slipway-cost", POLICIES, EnforcementLevel.MANDATORY)
+exceptions = exception_policies(getattr(pack, "CONTROLS", []))
+PolicyPack("slipway-cost", [*pack.POLICIES, *exceptions], EnforcementLevel.MANDATORY)

@@ -1,5 +1,7 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies.encryption import POLICIES
+import policies.encryption as pack
+from policies.rules import exception_policies
 
-PolicyPack("slipway-encryption", POLICIES, EnforcementLevel.MANDATORY)
+exceptions = exception_policies(getattr(pack, "CONTROLS", []))
+PolicyPack("slipway-encryption", [*pack.POLICIES, *exceptions], EnforcementLevel.MANDATORY)

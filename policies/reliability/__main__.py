@@ -1,5 +1,6 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies.reliability import POLICIES
+from policies.reliability import CONTROLS, POLICIES
+from policies.rules import exception_policies
 
-PolicyPack("slipway-reliability", POLICIES, EnforcementLevel.MANDATORY)
+PolicyPack("slipway-reliability", [*POLICIES, *exception_policies(CONTROLS)], EnforcementLevel.MANDATORY)
