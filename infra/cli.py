@@ -33,6 +33,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.cloud import CloudError
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
+    from infra.kill_switch import NotStopped
     from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
     from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
@@ -52,7 +53,7 @@ def explained(as_json: bool) -> Iterator[None]:
         _fail(error, as_json, INTERRUPTED)
     except (SettingsError, CloudError, NoSuchVersion, NotDeployed, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
-    except (EmulatorError, DeploymentError, NoRelease, ProviderError, ProductError, StateError) as error:
+    except (EmulatorError, DeploymentError, NoRelease, NotStopped, ProviderError, ProductError, StateError) as error:
         _fail(error, as_json, FAILED)
     except (BotoCoreError, ClientError) as error:  # no credentials, or no right to what was asked
         _fail(f"AWS: {error}", as_json, FAILED)
@@ -312,6 +313,46 @@ def _finish_release(result: Any, as_json: bool) -> None:
             show.out.print(line, markup=False)
     if not result.ok:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def stop(
+    name: Annotated[str, typer.Argument(help="A stack, or an environment for all of its stacks.")],
+    act: Annotated[bool, typer.Option("--act", help="Do it; without, it is only said what would be done.")] = False,
+    undo: Annotated[str | None, typer.Option(help="A record of a stop: put back what it stopped.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Put back also what was changed since.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Stop what spends: endpoints to their minimum, training, queues and new nodes; or put it back as it was."""
+    with explained(as_json):
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from infra import kill_switch
+        from infra.reach import NotDeployed, reach
+        from infra.settings import SettingsError, stacks_of
+
+        stacks = stacks_of([name])
+        if undo and len(stacks) > 1:
+            raise SettingsError(f"a record is one stack's: name one of {', '.join(stacks)}")
+        done, failed = [], False
+        for stack in reversed(stacks):  # products first
+            try:
+                done.append(kill_switch.stop(reach(stack), act=act, undo=undo, overwrite=overwrite, reason=reason))
+            except (NotDeployed, kill_switch.NotStopped, BotoCoreError, ClientError) as error:
+                if len(stacks) == 1:
+                    raise
+                show.error(f"{stack}: {error}")  # the others are stopped all the same
+                failed = True
+        if as_json:
+            print(json.dumps({each.stack: each.to_dict() for each in done}, indent=2))
+        for each in done:
+            if not as_json:
+                show.out.print(each.table())
+            for problem in each.problems:
+                show.error(problem)
+        if failed or any(each.problems for each in done):
+            raise typer.Exit(FAILED)
 
 
 @app.command()
