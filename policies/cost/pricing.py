@@ -535,7 +535,7 @@ class Sizes:
         high = self.high if isinstance(self.high, int | float) else at_most
         spans = bounds(low, high, [each.inputs for each in self.actions])
         busy = usage.busy_hours_per_day / 24
-        needed = self._needed(usage) if self.scaled else self.initial
+        needed = self.needed(usage) if self.scaled else self.initial
         floor, usual, ceiling = 0.0, 0.0, 0.0
         for span in spans:
             most = max(span.high, span.low, self.initial)
@@ -545,7 +545,7 @@ class Sizes:
             ceiling += span.share * most
         return Amount.of(round(floor, 6), round(usual, 6), round(ceiling, 6))
 
-    def _needed(self, usage: Usage) -> int:
+    def needed(self, usage: Usage) -> int:
         """Instances that the day's requests need while they come."""
         a_minute = usage.requests_per_day / usage.busy_hours_per_day / 60
         load = a_minute / self.per_instance if self.per_instance else a_minute / 60 * usage.seconds_per_request
