@@ -214,6 +214,31 @@ def preflight(
 
 
 @app.command()
+def access(
+    name: Annotated[str | None, typer.Argument(help="A stack or a role; by default all that is rehearsed.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what was used and what is explained, too.")] = False,
+    suggest: Annotated[bool, typer.Option("--suggest", help="Print the least policy that would have done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What each role is granted and never used, and used and is not granted: by the calls that the rehearsal recorded.
+
+    Exit code 1 where something is missing, or unused without a reason in policies/unused_grants.yaml.
+    """
+    with explained(as_json):
+        from infra.access import access as weighed
+        from infra.access import lines
+
+        found = weighed(name)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            for line in lines(found, details_of=everything, suggest_=suggest):
+                show.out.print(line, markup=False)
+        if found.missing or found.unexplained:
+            raise typer.Exit(FAILED)
+
+
+@app.command()
 def remains(
     stack: Annotated[str, typer.Argument(help="A stack that was deployed.")],
     as_json: Json = False,

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from moto.core.exceptions import ServiceException
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from infra.rehearsal.emulator import cloudtrail, feature_store, gateway, mlflow
+from infra.rehearsal.emulator import cloudtrail, feature_store, gateway, mlflow, rights
 from infra.rehearsal.emulator.calls import ON_CONDITION, Call, Trail, body_of, describe, joined, turn_of
 
 StartResponse = Callable[..., Any]
@@ -91,7 +91,7 @@ class Application:
         call = describe(environ, body)
         token = environ.get(TOKEN)
         answer = self._repeatable(token, call, environ) if token and not call.reads else self._answer(call, environ)
-        self._trail.add(call, answer.code, error_code(answer))
+        self._record(call, environ, body, answer)
         key = cloudtrail.key_in(environ.get("HTTP_AUTHORIZATION", ""))
         cloudtrail.tell(call, key, body, answer.body, error_code(answer))
         return answer
@@ -100,8 +100,13 @@ class Application:
         """Answer a request for MLflow, which is no AWS API."""
         status, text, call = mlflow.answer(environ, body, describe(environ, body))
         answer = Answer(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")], text)
-        self._trail.add(call, status, error_code(answer))
+        self._record(call, environ, body, answer)
         return answer
+
+    def _record(self, call: Call, environ: Mapping[str, Any], body: bytes, answer: Answer) -> None:
+        """Put down what was called, and which rights that took."""
+        error = error_code(answer)
+        self._trail.add(call, answer.code, error, rights.of(call, environ, body, answer.body, error))
 
     def _administer(self, path: str, body: bytes) -> Answer:
         handler = self._admin.get(path)

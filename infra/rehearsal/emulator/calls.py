@@ -5,7 +5,7 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from moto.core.routing import ServiceOperationRouter, get_service_router
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
+
+from infra.needs import Need, needs
 
 ACCOUNT: Final = "123456789012"
 """moto's own account, which every local stack names in `aws:allowedAccountIds`."""
@@ -46,6 +48,7 @@ _turns: Final = {turn: threading.RLock() for turn in (*ONE_AT_A_TIME, ON_CONDITI
 _keys: dict[tuple[str, str], str] = {}
 _roles: dict[str, str] = {}
 _lock = threading.Lock()
+_trails: "list[Trail]" = []
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,33 @@ class Trail:
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
+        self._on_behalf: set[tuple[str, str, str]] = set()
+        _trails.append(self)
 
-    def add(self, call: Call, status: int, error: str | None) -> None:
-        """`error` is AWS's code of what went wrong, None where nothing did."""
-        line = json.dumps({**asdict(call), "status": status, "error": error})
+    def add(self, call: Call, status: int, error: str | None, taken: Sequence[Need] = ()) -> None:
+        """`error` is AWS's code of what went wrong, None where nothing did; `taken` the rights that the call took."""
+        told = {"needs": [each.to_dict() for each in taken]} if taken else {}
+        line = json.dumps({**asdict(call), "status": status, "error": error, **told})
         with self._lock:
             self._file.write(line + "\n")
             self._file.flush()
+
+    def add_on_behalf(self, principal: str, region: str, service: str, action: str, taken: Sequence[Need]) -> None:
+        """Put down what AWS does in a role's name without a request to the emulator; each thing once."""
+        with self._lock:
+            known = {(principal, each.action, each.resource.rpartition(":")[0]) for each in taken}
+            if known <= self._on_behalf:
+                return
+            self._on_behalf |= known
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.add(Call(now, service, action, principal, region), 200, None, taken)
+
+
+def on_behalf(principal: str, region: str, service: str, action: str, parameters: Mapping[str, Any]) -> None:
+    """Tell the trail of what AWS does in a role's name, where the emulator does it without a request to itself."""
+    taken = needs(service, action, parameters, region, ACCOUNT)
+    for trail in _trails[-1:]:
+        trail.add_on_behalf(principal, region, service, action, taken)
 
 
 def body_of(environ: dict[str, Any]) -> bytes:

@@ -19,6 +19,8 @@ from infra.rehearsal.emulator.calls import ACCOUNT, key_of, turn_of
 
 DELIVERED_HERE: Final = ("lambda", "sagemaker", "sns", "sqs", "states")
 """Targets that events are delivered to here; the others (logs, buses, archives) are left to moto."""
+NOBODY: Final = ""
+"""Who looks where a delivery goes: the emulator, for AWS knows without a call."""
 NOT_DELIVERED: Final = (BotoCoreError, ClientError, LookupError)
 
 _endpoint = ""
@@ -63,9 +65,8 @@ def deliver(
     service, name = arn.split(":")[2], arn.rpartition(":")[2]
     text = event if isinstance(event, str) else json.dumps(event, default=str)
     if service == "lambda":
-        client = _client("lambda", region, principal)
-        _refuse_stranger(client, arn, principal, source)
-        client.invoke(FunctionName=arn, InvocationType="Event", Payload=text.encode())
+        _refuse_stranger(_client("lambda", region, NOBODY), arn, principal, source)
+        _client("lambda", region, principal).invoke(FunctionName=arn, InvocationType="Event", Payload=text.encode())
     elif service == "sns":
         more = {"Subject": subject[:100]} if subject else {}  # no topic takes a longer one
         _client("sns", region, principal).publish(TopicArn=arn, Message=text, **more)
@@ -73,7 +74,7 @@ def deliver(
         sqs = _client("sqs", region, principal)
         group = (target or {}).get("SqsParameters", {}).get("MessageGroupId")
         sqs.send_message(
-            QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"],
+            QueueUrl=_client("sqs", region, NOBODY).get_queue_url(QueueName=name)["QueueUrl"],
             MessageBody=text,
             MessageAttributes={
                 key: {"DataType": "String", "StringValue": value} for key, value in (attributes or {}).items()
@@ -195,7 +196,7 @@ def _client(service: str, region: str, principal: str) -> Any:
         service,  # type: ignore[call-overload]  # chosen at run time
         region_name=region,
         endpoint_url=_endpoint,
-        aws_access_key_id=principal if principal.endswith(".amazonaws.com") else key_of(principal),
+        aws_access_key_id=key_of(principal) if principal.startswith("arn:") else principal or "rehearsal",
         aws_secret_access_key="rehearsal",
         config=Config(retries={"total_max_attempts": 1}, proxies={}),
     )
