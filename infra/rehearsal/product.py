@@ -185,6 +185,7 @@ def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
             [tally] = receipt["groups"].values()
             accepted, refused = tally["accepted"], tally["quarantined"]
             say(f"feature store: {accepted:,} rows of {name} accepted, {refused:,} in quarantine")
+        clients.ask("flush", {})  # AWS copies records offline within 15 minutes; who trains now must not miss some
         say(f"ingestion took {time.monotonic() - began:.1f} s")
 
 
