@@ -124,6 +124,13 @@ class Deferred:
 
 
 @dataclass(frozen=True)
+class Decided(Deferred):
+    """A deferred rule, evaluated on what a deployment gave."""
+
+    outcome: Literal["holds", "violated", "excepted", "still unknown"]
+
+
+@dataclass(frozen=True)
 class Listed:
     """An entry of `policies/exceptions.yaml`, and what it does for the stacks that were checked."""
 
@@ -264,6 +271,23 @@ def _listed(ledger: Ledger, urns: Mapping[str, Sequence[str]]) -> Iterator[Liste
             status,
             warning,
         )
+
+
+def decided(before: Report, after: Report) -> list[Decided]:
+    """What became of everything that was deferred `before` a deployment, by the report `after` it."""
+
+    def keys(of: Iterable[Violation | Deferred]) -> set[tuple[str, str, str]]:
+        return {(each.stack, each.rule, each.urn) for each in of}
+
+    violated, excepted, unknown = keys(after.violations), keys(after.excepted), keys(after.deferred)
+
+    def outcome(each: Deferred) -> Literal["holds", "violated", "excepted", "still unknown"]:
+        key = each.stack, each.rule, each.urn
+        if key in violated:
+            return "violated"
+        return "still unknown" if key in unknown else "excepted" if key in excepted else "holds"
+
+    return [Decided(**asdict(each), outcome=outcome(each)) for each in before.deferred]
 
 
 def analyze(settings: Settings) -> Callable[[Resource], list[str]]:

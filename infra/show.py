@@ -125,6 +125,13 @@ def outcome(outcome: "Outcome") -> None:
     if not outcome.changed:
         out.print("[green]Nothing changed[/]: everything is as the stacks declare it.")
     _table("What there is", _what_there_is(outcome))
+    decisions = [each for deployment in outcome.deployments for each in deployment.decided]
+    if decisions:
+        out.print(f"[bold]Deferred by the plan, decided by the deployment[/]: {len(decisions)}")
+    for each in decisions:
+        out.print(
+            f"  {each.outcome}: {each.stack}: {each.resource}: {each.path} [{each.pack}/{each.rule}]", markup=False
+        )
     _costs(outcome)
     out.print("\n[bold]Try next[/]")
     for command, what in _next(outcome):

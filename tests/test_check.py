@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,18 +13,23 @@ import grpc
 import pytest
 from google.protobuf import empty_pb2, struct_pb2
 from judging import KEY, allow, resource
+from pretend_cloud import Cloud, Other, Thing
+from pretend_cloud import settings as pretend_settings
 from pulumi.runtime import proto
 from pulumi.runtime.proto import analyzer_pb2_grpc
+from pulumi_policy import Severity
 
-from infra.check import PACKS, Report, analyze, check, rules
+from infra.check import PACKS, Report, _about, analyze, check, rules
 from infra.rehearsal.aws import AwsProvider
-from infra.rehearsal.engine import Engine, Plan, Resource
+from infra.rehearsal.engine import Engine, Plan, Refused, Resource
 from infra.rehearsal.kubernetes import KubernetesProvider
+from infra.rehearsal.session import Deployment, PolicyViolation, Rehearsal
 from infra.reports import text
 from infra.settings import ROOT, Settings, load, stack_names
+from infra.show import watching
 from infra.stack import Stack
 from policies.cost import TAGS
-from policies.rules import UNKNOWN
+from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, control_policy, find
 
 QUEUE = "aws:sqs/queue:Queue"
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -293,3 +298,84 @@ def test_pulumi_hears_of_the_same_violations_of_a_whole_stack(pack):
         "access": "bucket data can be made public",
         "cost": "bucket data keeps everything for ever",
     }[name] in " ".join(each.message for each in answer.diagnostics)
+
+
+# What a plan cannot know is decided by the deployment.
+
+
+class FewThings:
+    """A pack of two rules about `cloud:index:Thing`, whose `serial` only the cloud tells."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, highest: int, most: int) -> None:
+        def low(_: str, inputs: Props) -> Iterator[Finding]:
+            for where, serial in find(inputs, "serial?"):
+                if serial == UNKNOWN:
+                    yield Unknown(where)
+                elif serial > highest:
+                    yield f"{where} is {serial}: {highest} is the highest"
+
+        def few(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
+            serials = [each.inputs["serial"] for each in resources if "serial" in each.inputs]
+            if UNKNOWN in serials:
+                yield None, Unknown("serial")
+            elif sum(serials) > most:
+                yield None, f"serials sum up to {sum(serials)}: {most} is the most"
+
+        controls = (
+            Control("serial-low", "Serials are low.", Severity.LOW, (), "Begin anew.", rule=low),
+            Control("serials-few", "They are few.", Severity.LOW, (), "Leave one out.", stack_rule=few),
+        )
+        monkeypatch.setattr("infra.check.PACKS", {"things": [control_policy(each) for each in controls]})
+        monkeypatch.setattr("infra.check.CONTROLS", {each.name: each for each in controls})
+        _about.cache_clear()
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Iterator[Callable[[], Deployment]]:
+    """Deploys a thing, and another one whose label is the serial of the first, as `slipway up` deploys a stack."""
+
+    def program() -> None:
+        first = Thing("first")
+        Other("second", serial=first.serial)
+
+    def deploy() -> Deployment:
+        engine = Engine(tmp_path, {"cloud": lambda _: Cloud(tmp_path / "cloud")})
+        said: list[str] = []
+        rehearsal = Rehearsal(tmp_path, say=said.append, watching=watching)
+        deployment = rehearsal._deploy(engine, pretend_settings(program))
+        assert "2 rules were deferred to the deployment: 2 holds" in " ".join(said) or not deployment.decided
+        return deployment
+
+    yield deploy
+    _about.cache_clear()
+
+
+def test_what_a_plan_defers_a_deployment_decides_and_shows(
+    deploy: Callable[[], Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FewThings(monkeypatch, highest=1, most=9)
+    decisions = deploy().decided
+    assert [(each.rule, each.resource, each.path, each.outcome) for each in decisions] == [
+        ("serial-low", "second", "serial", "holds"),
+        ("serials-few", "thing-local", "serial", "holds"),
+    ]
+    assert deploy().decided == []  # it is all known now
+
+
+def test_a_resource_is_judged_by_what_became_known_before_it_is_made(
+    deploy: Callable[[], Deployment], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    FewThings(monkeypatch, highest=0, most=9)
+    with pytest.raises(Refused, match="serial is 1: 0 is the highest"):
+        deploy()
+    assert Cloud(tmp_path / "cloud").creations == ["first"]
+
+
+def test_a_stack_is_judged_by_what_became_known_once_all_of_it_is_there(
+    deploy: Callable[[], Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FewThings(monkeypatch, highest=1, most=1)
+    with pytest.raises(PolicyViolation, match="as only its deployment could tell") as raised:
+        deploy()
+    [violation] = raised.value.report.violations
+    assert violation.sentence == "serials sum up to 3: 1 is the most"

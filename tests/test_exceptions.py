@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,6 @@ from typing import Any, cast
 import grpc
 import pytest
 import yaml
-from google.protobuf import empty_pb2, struct_pb2
 from judging import resource
 from pulumi.runtime import proto
 from pulumi.runtime.proto import analyzer_pb2_grpc
@@ -23,10 +21,10 @@ import infra.check as checking
 from infra.check import Report, analyze, check
 from infra.rehearsal.engine import Plan, Resource
 from infra.reports import text
-from infra.settings import ROOT, Settings
+from infra.settings import Settings
 from infra.stack import Stack
-from policies.exceptions import FILE, Exceptions, read
-from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, control_policy, exception_policies
+from policies.exceptions import FILE, Exceptions, read, today
+from policies.rules import UNKNOWN, Control, Props, Unknown, control_policy
 
 TODAY = date(2026, 11, 21)
 QUEUE = "aws:sqs/queue:Queue"
@@ -86,10 +84,10 @@ def entry(**other: Any) -> dict[str, Any]:
     return {key: value for key, value in {**whole, **other}.items() if value is not None}
 
 
-def listed(tmp_path: Path, *entries: Any, today: date = TODAY) -> Exceptions:
+def listed(tmp_path: Path, *entries: Any, on: date = TODAY) -> Exceptions:
     path = tmp_path / "exceptions.yaml"
     path.write_text(yaml.safe_dump(list(entries)), "utf-8")
-    return read(path, today)
+    return read(path, on)
 
 
 def report_on(exceptions: Exceptions, *resources: Resource) -> Report:
@@ -97,7 +95,7 @@ def report_on(exceptions: Exceptions, *resources: Resource) -> Report:
 
 
 def test_the_repository_s_own_file_is_in_order() -> None:
-    assert read(FILE, date.today()).faults == ()
+    assert read(FILE, today()).faults == ()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,7 @@ def test_the_last_day_counts_and_the_next_does_not(tmp_path: Path) -> None:
     one = entry(expires=TODAY)
     [excepted] = report_on(listed(tmp_path, one)).excepted
     assert excepted.warning.startswith("it ends today")
-    report = report_on(listed(tmp_path, one, today=TODAY + timedelta(days=1)))
+    report = report_on(listed(tmp_path, one, on=TODAY + timedelta(days=1)))
     [violation] = report.violations
     assert "SEC-1 of a-team, has expired on 2026-11-21" in violation.sentence
     assert [(each.status, each.warning) for each in report.exceptions] == [
@@ -246,3 +244,111 @@ def test_a_deployment_hears_nothing_of_what_is_excepted(tmp_path: Path, monkeypa
     assert analyze(SETTINGS)(resource(QUEUE)) == ["fifo is not set: set it [queues/queue-fair]"]
     monkeypatch.setattr(checking, "read", lambda *_: listed(tmp_path, entry()))
     assert analyze(SETTINGS)(resource(QUEUE)) == []
+
+
+# The same under Pulumi, which starts a pack as a process of its own and asks it over gRPC.
+
+PACK = """
+from pulumi_policy import EnforcementLevel, PolicyPack, Severity
+
+from policies.rules import Control, control_policy, exception_policies
+
+
+def fair(_, inputs):
+    if not inputs.get("fifo"):
+        yield "fifo is not set: set it"
+
+
+def few(resources):
+    if len(resources) > 1:
+        yield resources[0], "leave one"
+
+
+CONTROLS = [
+    Control("queue-fair", "Queues keep order.", Severity.LOW, (), "Set fifo.", rule=fair),
+    Control("few-queues", "There are few.", Severity.LOW, (), "Leave some out.", stack_rule=few),
+    Control("queue-kept", "Queues stay.", Severity.LOW, (), "Keep it.", rule=fair, always=True),
+]
+PolicyPack(
+    "queues", [*map(control_policy, CONTROLS), *exception_policies(CONTROLS)], EnforcementLevel.MANDATORY
+)
+"""
+Said = list[tuple[str, str, int]]
+"""The policy, its message without the policy's description, and the enforcement level."""
+
+
+def asked(tmp_path: Path, *entries: dict[str, Any]) -> tuple[Said, Said]:
+    """What a pack of these controls says of two queues, one by one and as a stack."""
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    for name in ("__init__.py", "rules.py", "exceptions.py"):
+        shutil.copy(FILE.with_name(name), policies)
+    (policies / "exceptions.yaml").write_text(yaml.safe_dump(list(entries)), "utf-8")
+    (tmp_path / "queues.py").write_text(PACK, "utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "queues.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PULUMI_CONFIG": json.dumps(CONFIG)},
+    )
+    try:
+        assert process.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{int(process.stdout.readline())}") as channel:
+            stub = analyzer_pb2_grpc.AnalyzerStub(channel)
+            two = [resource(QUEUE), resource(QUEUE, "other")]
+            ones = [
+                each
+                for one in two
+                for each in stub.Analyze(proto.AnalyzeRequest(type=one.type, urn=one.urn, name=one.name)).diagnostics
+            ]
+            declared = [proto.AnalyzerResource(type=one.type, urn=one.urn, name=one.name) for one in two]
+            all_of = stub.AnalyzeStack(proto.AnalyzeStackRequest(resources=declared)).diagnostics
+    finally:
+        process.kill()
+        process.wait()
+
+    def said(diagnostics: Any) -> Said:
+        return [(each.policyName, each.message.partition("\n")[2], each.enforcementLevel) for each in diagnostics]
+
+    return said(ones), said(all_of)
+
+
+MANDATORY, ADVISORY = proto.analyzer_pb2.MANDATORY, proto.analyzer_pb2.ADVISORY
+
+
+def test_pulumi_is_told_of_what_is_excepted_and_refuses_nothing_for_it(tmp_path: Path) -> None:
+    ends = today() + timedelta(days=9)
+    ones, all_of = asked(
+        tmp_path,
+        entry(expires=ends),
+        entry(rule="few-queues", expires=ends + timedelta(days=30)),
+        entry(resource="gone", stack="test", expires=ends),
+        entry(rule="another-pack-s", expires=ends),
+        entry(stack="elsewhere", expires=ends),
+    )
+    assert [each for each in ones if each[0] == "queue-fair"] == [("queue-fair", "fifo is not set: set it", MANDATORY)]
+    assert {each[0] for each in all_of} == {"exceptions"}
+    assert {each[2] for each in all_of} == {ADVISORY}
+    by_day, later, unused = [each[1] for each in all_of]
+    assert by_day.startswith(f"excepted from queue-fair (SEC-1, a-team, until {ends}: The vendor cannot.): fifo is not")
+    assert "it ends in" in by_day and "it ends in" not in later
+    assert later.startswith("excepted from few-queues")
+    assert unused.startswith("unused: queue-fair, gone") and "no such resource in test" in unused
+
+
+def test_pulumi_refuses_what_has_expired_and_what_is_no_exception(tmp_path: Path) -> None:
+    yesterday = today() - timedelta(days=1)
+    ones, all_of = asked(
+        tmp_path,
+        entry(expires=yesterday),
+        entry(rule="queue-kept", expires=today()),
+        entry(owner=None),
+    )
+    first = next(each for each in ones if each[0] == "queue-fair")
+    assert f"SEC-1 of a-team, has expired on {yesterday}" in first[1]
+    assert sum(each[0] == "queue-kept" for each in ones) == 2
+    refused = [each for each in all_of if each[0] == "exceptions-are-whole"]
+    assert {each[2] for each in refused} == {MANDATORY}
+    assert "entry 3 (queue-fair), owner: missing" in refused[0][1]
+    assert "no exception is ever made to queue-kept" in refused[1][1]

@@ -686,7 +686,8 @@ class Deployment:
         outputs = self.state.outputs() or {}
         secrets = frozenset(name for name, value in outputs.items() if holds_secret(value))
         seconds = time.monotonic() - self._began
-        return Result(self.settings.stack, tuple(self._steps), opened(outputs), secrets, seconds)
+        resources = tuple(self._resources.values())
+        return Result(self.settings.stack, tuple(self._steps), opened(outputs), secrets, seconds, resources)
 
     def explained(self, error: DeploymentError) -> DeploymentError | None:
         """`error`, which ended the program, together with what else went wrong; None where nothing did."""

@@ -74,6 +74,8 @@ class Result:
     secrets: frozenset[str]
     """The outputs not to be shown."""
     seconds: float
+    resources: tuple[Resource, ...] = ()
+    """As they are now, in the order in which the program registered them."""
 
     @property
     def counts(self) -> Mapping[Op, int]:

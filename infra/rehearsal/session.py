@@ -3,16 +3,17 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from infra.check import Report, analyze, check
+from infra.check import Decided, Report, analyze, check, decided
 from infra.rehearsal import product
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.emulator import process
@@ -36,10 +37,15 @@ Watching = Callable[[str, int], AbstractContextManager[Callable[[Event], None]]]
 
 
 class PolicyViolation(Exception):
-    """A plan breaks a policy, so nothing of it was deployed."""
+    """A plan breaks a policy, so that nothing of it was deployed; or, what only a deployment could tell breaks one."""
 
-    def __init__(self, report: Report) -> None:
-        super().__init__("a policy is broken; nothing of the stack was deployed")
+    def __init__(self, report: Report, *, deployed: bool = False) -> None:
+        super().__init__(
+            "a policy about the whole stack is broken, as only its deployment could tell; it is recorded, and as it "
+            "is: mend it, and run `up` again"
+            if deployed
+            else "a policy is broken; nothing of the stack was deployed"
+        )
         self.report = report
 
 
@@ -50,6 +56,8 @@ class Deployment:
     settings: Settings
     plan: Plan
     results: list[Result]
+    decided: list[Decided] = field(default_factory=list)
+    """What the plan left to be decided by the deployment, and how it was."""
 
     @property
     def steps(self) -> dict[str, int]:
@@ -104,6 +112,7 @@ class Outcome:
                         name: "[secret]" if name in each.results[-1].secrets else value
                         for name, value in each.outputs.items()
                     },
+                    "decided": [asdict(decision) for decision in each.decided],
                     "usd_per_month": {
                         "floor": round(sum(line.floor_usd for line in each.costs), 2),
                         "ceiling": round(sum(line.ceiling_usd for line in each.costs), 2),
@@ -238,6 +247,7 @@ class Rehearsal:
         second = self._deploy(engine, chosen)
         if deployment:
             second.results.insert(0, deployment.results[0])
+            second.decided[:0] = deployment.decided
         outcome.deployments.append(second)
         outputs = second.outputs
         if not product.was_released(clients, outputs):
@@ -250,7 +260,10 @@ class Rehearsal:
         outcome.products[settings.stack] = product.summary(clients, outputs)
 
     def _deploy(self, engine: Engine, settings: Settings) -> Deployment:
-        """Plan, check every policy, then deploy. Raises PolicyViolation before anything is made."""
+        """Plan, check every policy, deploy, and check again what the plan could not tell. Raises PolicyViolation.
+
+        A policy about one resource is asked before it is made; one about the whole stack, when all of it is there.
+        """
         plan = engine.plan(settings)
         report = check([(settings, plan)])
         if not report.ok:
@@ -261,7 +274,14 @@ class Rehearsal:
         done = {op: count for op, count in result.counts.items() if op != "read"}
         words = ", ".join(f"{count} {op}" for op, count in done.items())
         self.say(f"{settings.stack}: {words} ({result.seconds:.1f} s)")
-        return Deployment(settings, plan, [result])
+        after = check([(settings, replace(plan, resources=result.resources))])
+        decisions = decided(report, after)
+        if decisions:
+            words = ", ".join(f"{count} {each}" for each, count in Counter(one.outcome for one in decisions).items())
+            self.say(f"{settings.stack}: {len(decisions)} rules were deferred to the deployment: {words}")
+        if not after.ok:
+            raise PolicyViolation(after, deployed=True)
+        return Deployment(settings, plan, [result], decisions)
 
     def down(self, name: str) -> dict[str, Any]:
         """Delete what a local stack made; for `local` all of them, then the emulator and the work folder."""
