@@ -115,7 +115,10 @@ def test_a_stack_is_judged_as_in_the_suites(case: Case, name: str, expected: str
         resource(
             each["type"],
             each["name"],
-            uses={key: [f"{types[one]}::{one}" for one in used] for key, used in each["propertyDependencies"].items()},
+            uses={
+                key: [f"{types[one]}::{one}" for one in used if one in types]
+                for key, used in each["propertyDependencies"].items()
+            },
             **each["props"],
         )
         for each in case["resources"]
