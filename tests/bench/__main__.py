@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench import packs
+
 COMMANDS = (
     ("help", ["--help"]),
     ("check, production", ["check", "platform-prod", "employment-prod"]),
@@ -22,7 +24,8 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Run each command once, in a work folder of its own, and print seconds and the largest process in MB."""
+    """Run each command once, in a work folder of its own, and print seconds and the largest process in MB; then the
+    packs by themselves."""
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         environment = {**os.environ, "SLIPWAY_WORK": str(Path(folder) / "work")}
         for name, arguments in COMMANDS:
@@ -38,6 +41,7 @@ def main() -> None:
                 json.dumps({"command": name, "seconds": round(seconds, 2), "largest_so_far_mb": round(memory)}),
                 flush=True,
             )
+    print(json.dumps(packs.measured()))
 
 
 if __name__ == "__main__":
