@@ -193,7 +193,7 @@ def _exporter(cluster: str, pool: str, spec: GpuPool, images: Images, opts: pulu
             {"name": "DCGM_EXPORTER_KUBERNETES", "value": "false"},
         ],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
-        "security_context": {**CONFINED, "run_as_non_root": True, "run_as_user": 1000},
+        "security_context": {**CONFINED, "run_as_non_root": True, "run_as_user": 10001},
         "volume_mounts": mounts,
     }
     agent = {

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from components.gpu import EFA, GPU, GpuPool
 from components.images import Image, Images
 from components.spec import Spec
-from components.team import SERVING, TEAM_LABEL, Share, TeamSpec
+from components.team import SERVING, TEAM_LABEL, TO_DNS, TO_HTTPS, Share, TeamSpec, deny_all
 
 CHART = "oci://registry.k8s.io/kueue/charts/kueue"
 VERSION = "0.19.2"
@@ -38,6 +38,9 @@ FRAMEWORKS = [
     "statefulset",
 ]
 """What Kueue queues. It skips a kind that the cluster does not have."""
+METRICS_PORT, WEBHOOK_PORT, VISIBILITY_PORT = 8443, 9443, 8082
+SERVED = METRICS_PORT, WEBHOOK_PORT, VISIBILITY_PORT
+"""Where Kueue answers: metrics, checks of its kinds, and the API by which `kubectl` shows who waits."""
 WITHOUT_QUOTA = ["ephemeral-storage", "hugepages-", EFA]
 """Resources that come with a node's GPUs, so that nobody counts them again."""
 PRIORITIES = {
@@ -233,6 +236,7 @@ def _install(
         spec={"hard": {f"requests.{GPU}": "0"}},
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[namespace])),
     )
+    _close(f"{name}-{NAMESPACE}", opts.merge(pulumi.ResourceOptions(depends_on=[namespace])))
     return kubernetes.helm.v3.Release(
         f"{name}-kueue",
         name="kueue",
@@ -266,14 +270,31 @@ def _install(
     )
 
 
+def _close(name: str, opts: pulumi.ResourceOptions) -> None:
+    """Leave Kueue's pods what they cannot do without: the API server calls them, and they call it."""
+    deny_all(name, NAMESPACE, opts)
+    kubernetes.networking.v1.NetworkPolicy(
+        f"{name}-allow-api",
+        metadata={"name": "allow-api", "namespace": NAMESPACE},
+        spec={
+            "pod_selector": {},
+            "policy_types": ["Ingress", "Egress"],
+            # The API server calls from the network's own addresses, which are no pod's.
+            "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in SERVED]}],
+            "egress": [TO_DNS, TO_HTTPS],
+        },
+        opts=opts,
+    )
+
+
 def configuration(spec: QueuesSpec) -> dict[str, Any]:
     """Kueue's own configuration: apis/config/v1beta2 of its repository. It takes the place of the chart's."""
     return {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
         "health": {"healthProbeBindAddress": ":8081"},
-        "metrics": {"bindAddress": ":8443", "enableClusterQueueResources": True},
-        "webhook": {"port": 9443},
+        "metrics": {"bindAddress": f":{METRICS_PORT}", "enableClusterQueueResources": True},
+        "webhook": {"port": WEBHOOK_PORT},
         "leaderElection": {"leaderElect": True, "resourceName": "c1f6bfd2.kueue.x-k8s.io"},
         "clientConnection": {"qps": 300, "burst": 500},
         # Karpenter knows no ProvisioningRequest: whether nodes came is seen by whether the pods run.

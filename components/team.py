@@ -278,14 +278,36 @@ def _limit_pods(name: str, spec: TeamSpec, opts: pulumi.ResourceOptions) -> None
     )
 
 
-def _close_network(namespace: str, opts: pulumi.ResourceOptions) -> None:
-    """Deny all traffic, then let pods reach what they cannot do without."""
+def deny_all(name: str, namespace: str, opts: pulumi.ResourceOptions) -> None:
+    """Deny all traffic of a namespace's pods, but what other policies let through."""
     kubernetes.networking.v1.NetworkPolicy(
-        f"{namespace}-deny",
+        f"{name}-deny",
         metadata={"name": "deny", "namespace": namespace},
         spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
         opts=opts,
     )
+
+
+TO_DNS: Mapping[str, Any] = {
+    "to": [
+        {
+            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+}
+"""What a network policy lets out so that names can be looked up."""
+# The network has no way to the internet: HTTPS leads to its own endpoints, to S3 and to the API server, nowhere else.
+TO_HTTPS: Mapping[str, Any] = {
+    "to": [{"ip_block": {"cidr": "0.0.0.0/0"}}],
+    "ports": [{"protocol": "TCP", "port": 443}],
+}
+
+
+def _close_network(namespace: str, opts: pulumi.ResourceOptions) -> None:
+    """Deny all traffic, then let pods reach what they cannot do without."""
+    deny_all(namespace, namespace, opts)
     kubernetes.networking.v1.NetworkPolicy(
         f"{namespace}-allow-aws",
         metadata={"name": "allow-aws", "namespace": namespace},
@@ -293,17 +315,8 @@ def _close_network(namespace: str, opts: pulumi.ResourceOptions) -> None:
             "pod_selector": {},
             "policy_types": ["Egress"],
             "egress": [
-                {
-                    "to": [
-                        {
-                            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
-                            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
-                        }
-                    ],
-                    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
-                },
-                # The network has no way to the internet: HTTPS leads to its own endpoints and to S3, nowhere else.
-                {"to": [{"ip_block": {"cidr": "0.0.0.0/0"}}], "ports": [{"protocol": "TCP", "port": 443}]},
+                TO_DNS,
+                TO_HTTPS,
                 {"to": [{"ip_block": {"cidr": POD_IDENTITY_AGENT}}], "ports": [{"protocol": "TCP", "port": 80}]},
             ],
         },
