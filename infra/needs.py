@@ -135,7 +135,7 @@ class Need:
     """`s3:GetObject`; of an operation for which no action is known, its own name."""
     resource: str
     """An ARN, or `*` where the request names nothing that the action could be held to."""
-    context: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    context: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """What the request tells of condition keys, by the key in lower case."""
 
     def to_dict(self) -> dict[str, Any]:

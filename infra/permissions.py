@@ -46,7 +46,7 @@ class Grant:
 
     policy: str
     """The name of the policy."""
-    statement: Statement
+    statement: Statement = field(hash=False)
     action: str
     """One action; a pattern only where it covers more than one service."""
     resource: str
@@ -104,11 +104,11 @@ def decide(need: Need, caller: Caller, policies: Policies, document_of: Document
         ("the policy of the resource", document or ()),
     ):
         for each in statements:
-            if not each.allows and concerns(each, need, caller) is True:
+            if not each.allows and _is_for(each, caller) and concerns(each, need, caller) is True:
                 return Decision(False, f"{source} deny it: {each.label}")
     if policies.boundary is not None and not _allowed(policies.boundary, need, caller):
         return Decision(False, "its boundary does not allow it")
-    by_itself = [each for each in document or () if each.allows and _names(each, caller)]
+    by_itself = [each for each in document or () if each.allows and _is_for(each, caller)]
     direct = _allowed(by_itself, need, caller)
     if direct:
         return Decision(True, assumed=_assumed(direct, need, caller))
@@ -174,8 +174,6 @@ def concerns(statement: Statement, need: Need, caller: Caller) -> bool | None:
     """Whether a statement is about this; None where its conditions cannot be judged from the request."""
     if not _names_action(statement, need.action) or not _names_resource(statement, need.resource):
         return False
-    if (statement.principals and not _names(statement, caller)) or "NotPrincipal" in statement.inverted:
-        return False
     return holds(statement, need, caller)
 
 
@@ -192,7 +190,12 @@ def _names_resource(statement: Statement, resource: str) -> bool:
     return any(glob(each).fullmatch(resource) for each in statement.resources)
 
 
-def _names(statement: Statement, caller: Caller) -> bool:
+def _is_for(statement: Statement, caller: Caller) -> bool:
+    """Whether a statement is about this caller; those of a role's own policies name nobody."""
+    if "NotPrincipal" in statement.inverted:
+        return not statement.allows
+    if not statement.principals:
+        return True
     for kind, name in statement.principals:
         if name == "*" or ((kind == "Service") == caller.is_service and name == caller.name):
             return True
