@@ -403,7 +403,7 @@ def _may_change(name: str, role_arn: pulumi.Input[str], kms_key_arn: pulumi.Inpu
         # The disks of the new instances hold their key through a grant.
         allow(["kms:DescribeKey"], kms_key_arn),
         allow(["kms:CreateGrant"], kms_key_arn, when={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
-        allow(["cloudwatch:DescribeAlarms"], "*"),
+        allow(["cloudwatch:DescribeAlarms"], local_arn("cloudwatch", "alarm:*")),
     ]
 
 

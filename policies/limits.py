@@ -109,6 +109,12 @@ class Limits(BaseModel):
     production_log_days: PositiveInt = 365
     """The least that logs of production are kept."""
 
+    # Identity.
+    trusted_accounts: tuple[str, ...] = ()
+    """Accounts that policies of resources may let in beside the stack's own."""
+    permissions_boundary: str | None = None
+    """The policy that has to bound every role, as its name or its ARN; None: none is asked for."""
+
 
 @cache
 def limits() -> Limits:

@@ -2,14 +2,14 @@
 
 from pulumi_policy import Policy
 
-from policies.access import exposure, identity, kubernetes
+from policies.access import exposure, identity, kubernetes, sharing
 from policies.rules import Control, control_policy
 
-CONTROLS: list[Control] = [*identity.CONTROLS, *exposure.CONTROLS, *kubernetes.CONTROLS]
-
-POLICIES: list[Policy] = [
-    *(control_policy(each) for each in CONTROLS),
-    *identity.POLICIES,
-    *exposure.POLICIES,
-    *kubernetes.POLICIES,
+CONTROLS: list[Control] = [
+    *identity.CONTROLS,
+    *sharing.CONTROLS,
+    *exposure.CONTROLS,
+    *kubernetes.CONTROLS,
 ]
+
+POLICIES: list[Policy] = [control_policy(each) for each in CONTROLS]
