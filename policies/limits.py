@@ -108,6 +108,8 @@ class Limits(BaseModel):
     """The least that a deleted key of production can be called back for."""
     production_log_days: PositiveInt = 365
     """The least that logs of production are kept."""
+    short_logs: tuple[str, ...] = ()
+    """Names of log groups that may go sooner; `*` stands for any text."""
 
     # Identity.
     trusted_accounts: tuple[str, ...] = ()
