@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pulumi_policy import Policy, Severity
+from pulumi_policy import Severity
 
 from policies.access import network
 from policies.access.images import is_ours, pinned, registry_of, registry_sentence
@@ -810,5 +810,3 @@ CONTROLS: list[Control] = [
     ),
     *network.CONTROLS,
 ]
-
-POLICIES: list[Policy] = []

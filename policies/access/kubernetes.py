@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pulumi_policy import Policy, Severity
+from pulumi_policy import Severity
 
 from policies.access.images import digest, fixed_tag, is_ours, pinned, registry_sentence, tag
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, find, given, of_type
@@ -1047,5 +1047,3 @@ CONTROLS: list[Control] = [
         types=BINDINGS | {SERVICE_ACCOUNT},
     ),
 ]
-
-POLICIES: list[Policy] = []
