@@ -5,6 +5,7 @@ import json
 import pulumi
 
 from infra.settings import SettingsError, check
+from infra.stack import build
 
 
 def main() -> None:
@@ -16,13 +17,14 @@ def main() -> None:
         "aws:defaultTags": aws.get_object("defaultTags"),
         "slipway:stack": project.get("stack"),
         "slipway:usd_per_month": project.get_float("usd_per_month"),
+        "slipway:permissions_boundary": project.get("permissions_boundary"),
         "slipway:settings": project.get_object("settings"),
     }
     try:
         settings = check(pulumi.get_stack(), {key: value for key, value in values.items() if value is not None})
     except (SettingsError, json.JSONDecodeError) as error:
         raise pulumi.RunError(str(error)) from None
-    for output, value in settings.program.build().items():
+    for output, value in build(settings.program).items():
         pulumi.export(output, value)
 
 

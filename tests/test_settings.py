@@ -90,6 +90,7 @@ WRONG_PLATFORM = {
     "aws:region": ("us-east", "set one such as us-east-1"),
     "aws:allowedAccountIds": ([777788889999], "12 digits in quotes"),
     "slipway:usd_per_month": (-5, "set dollars a month above 0"),
+    "slipway:permissions_boundary": ("bounds", "'bounds' is no policy's ARN"),
     "slipway:stack": ("plattform", "it can be employment or platform"),
 }
 

@@ -1,6 +1,7 @@
 """A Pulumi engine in this process: plans a stack, deploys it to a rehearsal's providers, and takes it down again."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -24,6 +25,7 @@ from infra.rehearsal.properties import opened
 from infra.rehearsal.provider import UNKNOWN, Props, symbol
 from infra.rehearsal.state import State, StateError, StateStore
 from infra.settings import Settings, load
+from infra.stack import build
 
 __all__ = [
     "DeploymentError",
@@ -161,7 +163,7 @@ class Engine:
     def _run(self, settings: Settings, deployment: Deployment, workers: int) -> None:
         deployment.refresh()
         try:
-            run(settings.program.build, deployment, workers)
+            run(partial(build, settings.program), deployment, workers)
         except DeploymentError as error:
             if explained := deployment.explained(error):
                 raise explained from error
