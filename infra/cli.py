@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: a violation or a failed deployment; a wrong setting or argument; Ctrl-C."""
 
+Format = Literal["text", "json", "sarif", "junit", "markdown"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
 
 
@@ -100,11 +102,21 @@ def up(
 def plan(
     names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default local.")] = None,
     as_json: Json = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write to this folder what the stacks come to, for `slipway check --since` of another commit."
+        ),
+    ] = None,
 ) -> None:
     """Show what `up` would do. Needs no credentials; a stack that is not local is planned as if nothing existed yet."""
     with explained(as_json):
-        from infra.settings import stacks_of
+        from infra.settings import stack_names, stacks_of
 
+        if export:
+            written = _rehearsal().export_plans(stacks_of(names or stack_names()), export)
+            show.say(f"{len(written)} plans written to {export}")
+            return
         plans = _rehearsal().plan(stacks_of(names or ["local"]))
         if as_json:
             print(json.dumps({settings.stack: show.plan_dict(each) for settings, each in plans}, indent=2))
@@ -119,18 +131,59 @@ def plan(
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default every stack.")] = None,
     as_json: Json = False,
+    format_: Annotated[Format, typer.Option("--format", help="What is printed, or written to --output.")] = "text",
+    output: Annotated[Path | None, typer.Option(help="Write the report to this file, and print the text.")] = None,
+    reports: Annotated[
+        list[str] | None, typer.Option("--report", help="Another report: FORMAT=FILE, such as sarif=slipway.sarif.")
+    ] = None,
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="What is deployed: a file or a folder of what `pulumi stack export` or `slipway plan --export` wrote. "
+            "Local stacks are compared with the rehearsal."
+        ),
+    ] = None,
 ) -> None:
     """Run every policy pack on the plan of each stack, offline. Exit code 1 where one is broken."""
+    as_json = as_json or (format_ == "json" and output is None)
     with explained(as_json):
         from infra.check import check as run_packs
+        from infra.reports import FORMATS
         from infra.settings import stack_names, stacks_of
 
+        files = {Path(file): format_ for format_, file in (_parameter(each, "--report") for each in reports or ())}
+        files |= {output: "json" if as_json else format_} if output else {}
+        for wanted in files.values():
+            if wanted not in FORMATS:
+                raise typer.BadParameter(f"{wanted!r}: there are {', '.join(FORMATS)}", param_hint="--report")
         stacks = stacks_of(names or stack_names())
         show.say(f"planning {len(stacks)} stacks: {', '.join(stacks)}")
-        report = run_packs(_rehearsal().plan_offline(stacks))
-        _print_report(report, as_json)
+        rehearsal = _rehearsal()
+        report = run_packs(rehearsal.plan_offline(stacks))
+        seen = rehearsal.changes(stacks, since or ())
+        for file, wanted in files.items():
+            file.write_text(FORMATS[wanted](report, seen), "utf-8")
+        shown = "json" if as_json else "text" if output else format_
+        if shown == "text":
+            show.report(report, seen)
+        else:
+            print(FORMATS[shown](report, seen))
         if not report.ok:
             raise typer.Exit(FAILED)
+
+
+@app.command()
+def rules(as_json: Json = False) -> None:
+    """List every rule of every pack: what must hold, how bad it is otherwise, what it implements, how to mend it."""
+    with explained(as_json):
+        from infra.check import rules as known
+        from infra.reports import rule_lines
+
+        if as_json:
+            print(json.dumps([asdict(each) for each in known()], indent=2))
+        else:
+            for line in rule_lines(known()):
+                show.out.print(line, markup=False)
 
 
 @app.command()
@@ -587,9 +640,7 @@ def _print_report(report: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
-        from infra.reports import text
-
-        show.out.print(text(report), markup=False)
+        show.report(report)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # the engine imports Pulumi, for which `slipway --help` need not wait
+    from infra.changes import Changes
+    from infra.check import Report
     from infra.rehearsal.engine import Event, Plan, Step
     from infra.rehearsal.session import Outcome
 
@@ -102,6 +104,13 @@ def plan(plan: "Plan") -> None:
             why = f"  because of {', '.join(step.diff.replaces or step.diff.changed)}"
         out.print(f"  {MARKS[step.op]} {step.type}  [bold]{step.name}[/]{why}")
     out.print(f"  {counted(plan.steps)}")
+
+
+def report(report: "Report", seen: Sequence["Changes"] = ()) -> None:
+    """What a check found, and what changes about what is deployed."""
+    from infra.reports import text
+
+    out.print(text(report, seen), markup=False)
 
 
 def plan_dict(plan: "Plan") -> dict[str, Any]:

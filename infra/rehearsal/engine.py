@@ -90,12 +90,17 @@ class Engine:
         *,
         state: StateStore | None = None,
         settings_of: Callable[[str], Settings] = load,
+        refresh: bool = True,
     ) -> None:
-        """`settings_of` tells of a stack that another one needs, and that is to be planned for it."""
-        self._providers, self._settings_of = providers, settings_of
+        """`settings_of` tells of a stack that another one needs, and that is to be planned for it.
+
+        Without `refresh` a plan takes the state's word for what there is, and asks nobody.
+        """
+        self._providers, self._settings_of, self._refresh = providers, settings_of, refresh
         self._store = state or StateStore(work)
         self._plans: dict[str, Plan] = {}
         """What was planned since the last deployment: stacks that are planned together see each other."""
+        self._planned: dict[str, State] = {}
 
     def plan(self, settings: Settings) -> Plan:
         """What `up` would do. Where nothing is deployed, nobody is asked: neither a cloud nor an emulator.
@@ -114,7 +119,12 @@ class Engine:
         )
         _attend(deployment, lambda: self._run(settings, deployment, workers=1))
         self._plans[settings.stack] = plan = deployment.plan()
+        self._planned[settings.stack] = deployment.state
         return plan
+
+    def planned(self, stack: str) -> State:
+        """The state that a deployment of the last plan would leave, with stand-ins and `UNKNOWN`. Raises KeyError."""
+        return self._planned[stack]
 
     def up(
         self,
@@ -161,7 +171,8 @@ class Engine:
         )
 
     def _run(self, settings: Settings, deployment: Deployment, workers: int) -> None:
-        deployment.refresh()
+        if self._refresh:
+            deployment.refresh()
         try:
             run(partial(build, settings.program), deployment, workers)
         except DeploymentError as error:

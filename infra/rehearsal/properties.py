@@ -137,6 +137,20 @@ def parse_path(path: str) -> Path:
     return tuple(steps)
 
 
+def from_path(value: Any, path: str) -> Any:
+    """What stands at a path without `*`; None where nothing does, `UNKNOWN` where it is in what is not known."""
+    for step in parse_path(path):
+        if value == UNKNOWN:
+            return UNKNOWN
+        if isinstance(value, Mapping):
+            value = value.get(str(step))
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
 def covers(pattern: Path, path: Path) -> bool:
     """Whether a change at `path` is a change of what `pattern` names, which may hold `*`."""
     return all(a in ("*", b) for a, b in zip(pattern, path, strict=False))

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from infra.changes import Changes, Deployed, changes, read_states
 from infra.check import Decided, Report, analyze, check, decided
 from infra.rehearsal import product
 from infra.rehearsal.aws import AwsProvider
@@ -21,7 +22,8 @@ from infra.rehearsal.emulator.process import Emulator
 from infra.rehearsal.engine import Engine, Event, Plan, Result, StateError
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.product import Clients
-from infra.rehearsal.state import StateStore, write_atomically
+from infra.rehearsal.properties import opened
+from infra.rehearsal.state import State, StateStore, exported, write_atomically
 from infra.settings import ROOT, Settings, load, stacks_of
 from infra.teardown import remains, stop_running
 from policies.cost.pricing import Line, estimate
@@ -156,6 +158,35 @@ class Rehearsal:
             work = Path(nothing)
             engine = _engine(work, None, StateStore(work))
             return [(settings, engine.plan(settings)) for settings in map(_first_version, map(load, stacks))]
+
+    def changes(self, stacks: Sequence[str], since: Sequence[Path] = ()) -> list[Changes]:
+        """What the plans of these stacks change about what is deployed, as files in `since` tell it.
+
+        Of local stacks it is the rehearsal's own state, unless a file tells. Stacks that nobody tells of are left out.
+        """
+        deployed = {
+            stack: Deployed("the rehearsal", self.store.load(stack))
+            for stack in self.store.stacks()
+            if stack in stacks and self.store.load(stack).outputs() is not None
+        } | read_states(since)
+
+        def planning(work: Path, store: StateStore) -> Engine:
+            return _engine(work, None, store, refresh=False)
+
+        settings = [_as_deployed(load(each), deployed[each].state) for each in stacks if each in deployed]
+        return changes(settings, deployed, planning)
+
+    def export_plans(self, stacks: Sequence[str], folder: Path) -> list[Path]:
+        """Write what these stacks come to where nothing exists yet, as states that `changes` reads; no secrets."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        with TemporaryDirectory(prefix="slipway-") as nothing:
+            engine = _engine(Path(nothing), None, StateStore(Path(nothing)))
+            for settings in map(_first_version, map(load, stacks)):
+                engine.plan(settings)
+                written.append(folder / f"{settings.stack}.json")
+                write_atomically(written[-1], json.dumps(exported(engine.planned(settings.stack)), indent=1))
+        return written
 
     def status(self) -> dict[str, Any]:
         """What there is, and how it is."""
@@ -336,7 +367,7 @@ class Rehearsal:
         return load(settings.stack, {"model_version": int(chosen)}) if chosen else settings
 
 
-def _engine(work: Path, endpoint: str | None, store: StateStore) -> Engine:
+def _engine(work: Path, endpoint: str | None, store: StateStore, *, refresh: bool = True) -> Engine:
     """An engine that deploys to `endpoint`; without one it can only plan."""
 
     def aws(settings: Settings) -> AwsProvider:
@@ -345,7 +376,15 @@ def _engine(work: Path, endpoint: str | None, store: StateStore) -> Engine:
     def kubernetes(_: Settings) -> KubernetesProvider:
         return KubernetesProvider(work)
 
-    return Engine(work, {"aws": aws, "kubernetes": kubernetes}, state=store)
+    return Engine(work, {"aws": aws, "kubernetes": kubernetes}, state=store, refresh=refresh)
+
+
+def _as_deployed(settings: Settings, state: State) -> Settings:
+    """The settings with the version of the model that the endpoint was made with, if there is one."""
+    first = opened(state.outputs() or {}).get("first_version")
+    if isinstance(settings.program, Employment) and settings.program.model_version is None and first:
+        return load(settings.stack, {"model_version": int(first)})
+    return settings
 
 
 def _first_version(settings: Settings) -> Settings:

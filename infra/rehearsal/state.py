@@ -120,6 +120,34 @@ def _from_json(written: Mapping[str, Any]) -> Record:
     return Record(urn=written["urn"], type=written["type"], custom=written["custom"], custom_timeouts=timeouts, **known)
 
 
+def imported(document: Mapping[str, Any], reveal: Callable[[dict[str, Any]], Any]) -> "State":
+    """The live resources of an exported stack; `reveal` gives each encrypted secret a value.
+
+    Raises KeyError, TypeError or ValueError for what is no export of a stack.
+    """
+
+    def opening(tagged: dict[str, Any]) -> Any:
+        if tagged[TAG] == SECRET and "ciphertext" in tagged:
+            return {TAG: SECRET, "value": reveal(tagged)}
+        return {key: rebuild(element, opening) for key, element in tagged.items()}
+
+    state = State()
+    for written in document["deployment"].get("resources") or ():
+        state._put(_from_json(rebuild(written, opening)), retire=False)
+    return state
+
+
+def exported(state: "State") -> dict[str, Any]:
+    """A state as `pulumi stack export` writes it, but with no secret in it, encrypted or not."""
+
+    def closing(tagged: dict[str, Any]) -> Any:
+        if tagged[TAG] == SECRET:
+            return {TAG: SECRET, "ciphertext": ""}
+        return {key: rebuild(element, closing) for key, element in tagged.items()}
+
+    return {"version": 3, "deployment": {"resources": rebuild([_to_json(each) for each in state.ordered()], closing)}}
+
+
 Doing = Literal["creating", "updating", "deleting"]
 
 
