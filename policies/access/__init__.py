@@ -2,12 +2,13 @@
 
 from pulumi_policy import Policy
 
-from policies.access import exposure, identity, kubernetes, sharing
+from policies.access import conditions, exposure, identity, kubernetes, sharing
 from policies.rules import Control, control_policy
 
 CONTROLS: list[Control] = [
     *identity.CONTROLS,
     *sharing.CONTROLS,
+    *conditions.CONTROLS,
     *exposure.CONTROLS,
     *kubernetes.CONTROLS,
 ]
