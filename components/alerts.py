@@ -10,7 +10,12 @@ from pydantic import Field, StringConstraints
 from components.iam import allow_service, document, only_over_tls
 from components.spec import Spec
 
-PUBLISHERS = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]
+PUBLISHERS = [
+    "cloudwatch.amazonaws.com",
+    "events.amazonaws.com",
+    "budgets.amazonaws.com",
+    "costalerts.amazonaws.com",
+]
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 

@@ -1,5 +1,6 @@
 """What a stack may cost a month, and who hears of it."""
 
+import json
 from typing import Annotated
 
 import pulumi
@@ -24,6 +25,10 @@ class BudgetSpec(Spec):
     """The share that this month is expected to end at."""
     stop_percent: Percent = 120
     """The share that has been spent when the kill-switch is asked."""
+    anomaly_usd: int = Field(default=100, gt=0)
+    """How much more than usual, in dollars, something has to cost before anyone hears of it."""
+    stop_anomaly_usd: int = Field(default=1000, gt=0)
+    """And how much more before the kill-switch is asked."""
 
     @model_validator(mode="after")
     def _each_share_once(self) -> "BudgetSpec":
@@ -34,7 +39,8 @@ class BudgetSpec(Spec):
 
 
 class Budget(pulumi.ComponentResource):
-    """A monthly budget over what carries this stack's owner, product and environment tags."""
+    """A monthly budget over what carries this stack's owner, product and environment tags; and a monitor that learns
+    what its product usually costs, and tells of what is unusual, within a day."""
 
     def __init__(
         self,
@@ -75,4 +81,29 @@ class Budget(pulumi.ComponentResource):
             ],
             opts=child,
         )
+        # A monitor takes one tag: the account has one environment of a product, or their sum is watched.
+        monitor = aws.costexplorer.AnomalyMonitor(
+            f"{name}-anomalies",
+            monitor_type="CUSTOM",
+            monitor_specification=json.dumps({"Tags": {"Key": "product", "Values": [tags["product"]]}}),
+            opts=child,
+        )
+        told = {"anomalies": (spec.anomaly_usd, alerts_topic_arn)}
+        if stop_topic_arn is not None:
+            told["anomalies-stop"] = (spec.stop_anomaly_usd, stop_topic_arn)
+        for what, (usd, topic) in told.items():
+            aws.costexplorer.AnomalySubscription(
+                f"{name}-{what}",
+                frequency="IMMEDIATE",  # the one that tells a topic
+                monitor_arn_lists=[monitor.arn],
+                subscribers=[{"type": "SNS", "address": topic}],
+                threshold_expression={
+                    "dimension": {
+                        "key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                        "match_options": ["GREATER_THAN_OR_EQUAL"],
+                        "values": [str(usd)],
+                    }
+                },
+                opts=child,
+            )
         self.register_outputs({})

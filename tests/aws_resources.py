@@ -236,6 +236,20 @@ def _budget(world: World) -> Props:
     }
 
 
+def _impact(usd: str) -> Props:
+    dimension = {"key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE", "matchOptions": ["GREATER_THAN_OR_EQUAL"], "values": [usd]}
+    return {"dimension": dimension}
+
+
+def _anomalies_told(world: World) -> Props:
+    return {
+        "frequency": "IMMEDIATE",
+        "monitorArnLists": [world("aws:costexplorer/anomalyMonitor:AnomalyMonitor")["arn"]],
+        "subscribers": [{"type": "SNS", "address": world("aws:sns/topic:Topic")["arn"]}],
+        "thresholdExpression": _impact("100"),
+    }
+
+
 def _feature_group(world: World) -> Props:
     key = world("aws:kms/key:Key")["arn"]
     bucket = world("aws:s3/bucket:Bucket")["id"]
@@ -746,6 +760,21 @@ CASES: Mapping[str, Case] = {
         lambda world, id_: _budget_now(world, id_.partition(":")[2]),
         ("200.00", [80]),
     ),
+    "aws:costexplorer/anomalyMonitor:AnomalyMonitor": Case(
+        lambda world: {
+            "monitorType": "CUSTOM",
+            "monitorSpecification": json.dumps({"Tags": {"Key": "product", "Values": ["p"]}}),
+        },
+        lambda world: {"name": f"renamed-{world.number()}"},
+        "starts_with(AnomalyMonitors[0].MonitorName, 'renamed')",
+        True,
+    ),
+    "aws:costexplorer/anomalySubscription:AnomalySubscription": Case(
+        _anomalies_told,
+        lambda world: {"thresholdExpression": _impact("200")},
+        "AnomalySubscriptions[0].ThresholdExpression.Dimensions.Values",
+        ["200"],
+    ),
     "aws:sagemaker/featureGroup:FeatureGroup": Case(_feature_group),
     "aws:sagemaker/modelPackageGroup:ModelPackageGroup": Case(
         lambda world: {"modelPackageGroupName": f"group-{world.number()}", "modelPackageGroupDescription": "d"}
@@ -1040,6 +1069,7 @@ TAGS_OF: Mapping[str, Callable[[Any, Props], Any]] = {
     "application-autoscaling": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
     "apigateway": lambda client, outputs: client.get_tags(resourceArn=outputs["arn"])["tags"],
     "budgets": _arn("list_tags_for_resource", "ResourceARN", "ResourceTags"),
+    "ce": _arn("list_tags_for_resource", "ResourceArn", "ResourceTags"),
     "cloudwatch": _arn("list_tags_for_resource", "ResourceARN", "Tags"),
     "cognito-idp": _arn("list_tags_for_resource", "ResourceArn", "Tags"),
     "ec2": lambda client, outputs: client.describe_tags(Filters=[{"Name": "resource-id", "Values": [outputs["id"]]}])[

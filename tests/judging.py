@@ -14,6 +14,8 @@ from policies.rules import Undecided
 
 ACCOUNT = "123456789012"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/ours"
+NOT_WITHOUT_A_STACK = frozenset({"cost-anomaly", "cost-budget-exists", "cost-stack-budget", "cost-team-budget"})
+"""Controls about what stands beside a component in its stack: a budget, and an owner."""
 
 
 @dataclass

@@ -236,6 +236,19 @@ def test_a_budget_counts_this_stacks_tags_and_warns_before_and_after() -> None:
     assert all(each["subscriberSnsTopicArns"] == [TOPIC] for each in budget["notifications"])
 
 
+def test_unusual_costs_of_a_product_are_told_and_large_ones_ask_the_kill_switch() -> None:
+    def program() -> None:
+        Budget("churn", BudgetSpec(), usd_per_month=1, alerts_topic_arn=TOPIC, stop_topic_arn=f"{TOPIC}-stop")
+
+    made = up(program)
+    watched = json.loads(made.only(aws.costexplorer.AnomalyMonitor)["monitorSpecification"])
+    assert watched == {"Tags": {"Key": "product", "Values": ["churn"]}}
+    told = made.inputs(aws.costexplorer.AnomalySubscription).values()
+    assert [
+        (each["subscribers"][0]["address"], each["thresholdExpression"]["dimension"]["values"]) for each in told
+    ] == [(TOPIC, ["100"]), (f"{TOPIC}-stop", ["1000"])]
+
+
 class TestCluster:
     @pytest.fixture(scope="class")
     def made(self) -> PretendAws:

@@ -29,8 +29,6 @@ from policies.rules import UNKNOWN
 BUCKET = "aws:s3/bucket:Bucket"
 LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 REPOSITORY = "aws:ecr/repository:Repository"
-NAMESPACE = "kubernetes:core/v1:Namespace"
-QUOTA = "kubernetes:core/v1:ResourceQuota"
 G6, ML_G5, ML_M5 = 0.8048, 1.41, 0.115
 
 
@@ -217,12 +215,12 @@ def test_how_often_a_schedule_runs_is_never_counted_too_low(expression, runs):
 )
 def test_what_has_no_price_is_refused_and_not_counted_as_nothing(resources, words):
     assert [each for each in sentences(resources) if words in each]
-    assert [each for each in judge_stack("everything-has-a-price", *resources).sentences if words in each]
+    assert [each for each in judge_stack("cost-priced", *resources).sentences if words in each]
 
 
 def test_components_and_pulumis_own_resources_cost_nothing():
     free = resource("slipway:index:Network"), resource("pulumi:pulumi:Stack"), resource("pulumi:providers:aws")
-    assert judge_stack("everything-has-a-price", *free).sentences == []
+    assert judge_stack("cost-priced", *free).sentences == []
 
 
 def test_a_size_that_only_a_deployment_will_know_counts_as_the_most_that_is_allowed():
@@ -231,19 +229,19 @@ def test_a_size_that_only_a_deployment_will_know_counts_as_the_most_that_is_allo
     assert sentences([group]) == []
     _, ceiling = cost([group], NODE_GROUP)
     assert ceiling == pytest.approx(limits().cost.max_nodes * (G6 * 730 + 2))
-    [sentence] = judge_stack("within-budget", group).sentences
+    [sentence] = judge_stack("cost-stack-budget", group).sentences
     assert "not known yet: priced at the most that policies/limits.yaml allows" in sentence
 
 
 def test_a_stack_in_a_region_without_prices_is_refused():
     set_all_config({"aws:region": "eu-central-1"})
-    [sentence] = judge_stack("everything-has-a-price").sentences
+    [sentence] = judge_stack("cost-priced").sentences
     assert "is in eu-central-1, and policies/cost/prices.json holds prices of us-east-1 only" in sentence
 
 
 def test_a_ceiling_over_the_budget_is_refused_and_the_dearest_are_named():
-    assert judge_stack("within-budget", gpus(1), *endpoint()).sentences == []
-    [sentence] = judge_stack("within-budget", gpus(2), *endpoint()).sentences
+    assert judge_stack("cost-stack-budget", gpus(1), *endpoint()).sentences == []
+    [sentence] = judge_stack("cost-stack-budget", gpus(2), *endpoint()).sentences
     assert "may cost $1,516 a month, and slipway:usd_per_month allows $1,000" in sentence
     assert "The dearest: gpus $1,179 (0 to 2 of g6.xlarge); live $337 (1 to 4 of ml.m5.large)" in sentence
 
@@ -266,9 +264,9 @@ def watched(**changes):
 
 
 def test_a_stack_that_costs_something_has_a_budget():
-    assert judge_stack("stack-watches-its-budget", resource(CLUSTER), GUARDED).sentences == []
-    assert judge_stack("stack-watches-its-budget", resource("aws:iam/role:Role")).sentences == []
-    [sentence] = judge_stack("stack-watches-its-budget", resource(CLUSTER)).sentences
+    assert judge_stack("cost-budget-exists", resource(CLUSTER), GUARDED).sentences == []
+    assert judge_stack("cost-budget-exists", resource("aws:iam/role:Role")).sentences == []
+    [sentence] = judge_stack("cost-budget-exists", resource(CLUSTER)).sentences
     assert "nobody hears of it when money runs out" in sentence
 
 
@@ -285,12 +283,12 @@ def test_a_stack_that_costs_something_has_a_budget():
     ],
 )
 def test_a_budget_that_nobody_would_hear_of_in_time_is_refused(changes, words):
-    [sentence] = judge_stack("stack-watches-its-budget", watched(**changes)).sentences
+    [sentence] = judge_stack("cost-budget-exists", watched(**changes)).sentences
     assert words in sentence
 
 
 def test_a_gpu_pool_says_how_far_it_may_grow():
-    rule = "gpu-pools-have-a-limit"
+    rule = "cost-pool-limit"
     assert judge(rule, NODE_GROUP, {"scalingConfig": {"maxSize": 4}}).sentences == []
     assert judge(rule, NODE_GROUP, {"scalingConfig": {"maxSize": UNKNOWN}}).unknown == ["scalingConfig.maxSize"]
     assert "scalingConfig.maxSize is not set" in judge(rule, NODE_GROUP, {}).sentences[0]
@@ -299,20 +297,8 @@ def test_a_gpu_pool_says_how_far_it_may_grow():
     assert "spec.limits is not set" in judge(rule, pool, {"spec": {}}).sentences[0]
 
 
-def test_every_namespace_has_a_share_of_the_gpus():
-    rule = "teams-have-a-gpu-quota"
-    team = resource(NAMESPACE, "team", metadata={"name": "team"})
-    quota = resource(QUOTA, metadata={"namespace": "team"}, spec={"hard": {"requests.nvidia.com/gpu": "2"}})
-    other = resource(QUOTA, metadata={"namespace": "team"}, spec={"hard": {"requests.cpu": "2"}})
-    assert judge_stack(rule, gpus(2), team, quota).sentences == []
-    assert judge_stack(rule, team, other).sentences == []
-    verdict = judge_stack(rule, gpus(2), team, other)
-    assert verdict.about == [team.urn]
-    assert "namespace team may take every GPU" in verdict.sentences[0]
-
-
 def test_every_endpoint_scales_to_a_limit():
-    rule = "endpoints-scale-to-a-limit"
+    rule = "cost-endpoint-autoscale"
     assert judge_stack(rule, *endpoint()).sentences == []
     assert "nothing scales variant live" in judge_stack(rule, *endpoint(scaled=None)).sentences[0]
     assert "maxCapacity is not set" in judge_stack(rule, *endpoint(scaled=(1, None))).sentences[0]
@@ -323,7 +309,7 @@ ALL_TAGS = dict.fromkeys(TAGS, "x")
 
 
 def test_every_resource_carries_the_tags_by_which_the_bill_is_split():
-    rule = "tagged-for-the-bill"
+    rule = "cost-tags"
     assert judge(rule, BUCKET, {"tags": ALL_TAGS}).sentences == []
     assert judge(rule, LIFECYCLE, {}).sentences == []
     assert judge(rule, "kubernetes:core/v1:Namespace", {}).sentences == []
@@ -333,7 +319,7 @@ def test_every_resource_carries_the_tags_by_which_the_bill_is_split():
 
 
 def test_what_a_launch_template_starts_carries_the_tags_too():
-    rule = "nodes-are-tagged-for-the-bill"
+    rule = "cost-node-tags"
     both = [{"resourceType": started, "tags": ALL_TAGS} for started in ("instance", "volume")]
     assert judge(rule, LAUNCH_TEMPLATE, {"tagSpecifications": both}).sentences == []
     [sentence] = judge(rule, LAUNCH_TEMPLATE, {"tagSpecifications": both[:1]}).sentences
@@ -341,19 +327,19 @@ def test_what_a_launch_template_starts_carries_the_tags_too():
 
 
 def test_a_cluster_is_upgraded_before_it_costs_six_times_as_much():
-    rule = "clusters-stay-on-standard-support"
+    rule = "cost-eks-extended"
     assert judge(rule, CLUSTER, {"upgradePolicy": {"supportType": "STANDARD"}}).sentences == []
     assert "upgradePolicy.supportType is not set" in judge(rule, CLUSTER, {}).sentences[0]
 
 
 def test_disks_are_gp3():
-    rule = "disks-are-gp3"
+    rule = "cost-ebs-gp3"
     assert judge(rule, LAUNCH_TEMPLATE, {"blockDeviceMappings": [{"ebs": {"volumeType": "gp3"}}]}).sentences == []
     assert "set 'gp3'" in judge(rule, LAUNCH_TEMPLATE, {"blockDeviceMappings": [{"ebs": {"a": 1}}]}).sentences[0]
 
 
 def test_every_bucket_drops_what_nobody_sees():
-    rule = "buckets-clean-up"
+    rule = "s3-abort-mpu"
     data = resource(BUCKET, "data", bucket="data-1")
     whole = {
         "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
@@ -369,7 +355,7 @@ def test_every_bucket_drops_what_nobody_sees():
 
 
 def test_every_repository_drops_old_images():
-    rule = "repositories-clean-up"
+    rule = "cost-ecr-lifecycle"
     images = resource(REPOSITORY, "images", name="images")
     lifecycle = resource("aws:ecr/lifecyclePolicy:LifecyclePolicy", uses={"repository": [f"{REPOSITORY}::images"]})
     assert judge_stack(rule, images, lifecycle).sentences == []
@@ -378,18 +364,18 @@ def test_every_repository_drops_old_images():
 
 def test_every_rule_of_the_pack_is_tested_here():
     assert {each.name for each in POLICIES} == {
-        "within-budget",
-        "everything-has-a-price",
-        "gpu-pools-have-a-limit",
+        "cost-stack-budget",
+        "cost-priced",
+        "cost-pool-limit",
         "teams-have-a-gpu-quota",
-        "endpoints-scale-to-a-limit",
-        "tagged-for-the-bill",
-        "nodes-are-tagged-for-the-bill",
-        "stack-watches-its-budget",
-        "clusters-stay-on-standard-support",
-        "disks-are-gp3",
-        "buckets-clean-up",
-        "repositories-clean-up",
+        "cost-endpoint-autoscale",
+        "cost-tags",
+        "cost-node-tags",
+        "cost-budget-exists",
+        "cost-eks-extended",
+        "cost-ebs-gp3",
+        "s3-abort-mpu",
+        "cost-ecr-lifecycle",
     }
 
 

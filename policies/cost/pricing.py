@@ -669,6 +669,8 @@ class Job:
     spot: bool
     jobs: float = 1
     """How many of them a tuning starts."""
+    trains: bool = False
+    """Whether it makes a model, and so may go on from a checkpoint."""
 
 
 def jobs_of(definition: str) -> Iterator[Job]:
@@ -708,6 +710,7 @@ def _job(name: str, arguments: Mapping[str, Any], read: Callable[[Any], Any]) ->
             float(read(cluster.get("KeepAlivePeriodInSeconds")) or 0) / 3600,
             read(each.get("EnableManagedSpotTraining")) is True,
             float(read(tuning.get("MaxNumberOfTrainingJobs")) or 1),
+            "ResourceConfig" in each,
         )
 
 

@@ -31,7 +31,10 @@ DEFAULTS: Final = "__defaults"
 SETTLE_SECONDS: Final = 300.0
 """How long a resource may take to become usable, or to go, in the emulator."""
 POLL_SECONDS: Final = 0.1
-GONE: Final = ("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent", "PlacementGroup.Unknown")
+GONE: Final = (
+    *("NotFound", "NoSuch", "404", "DoesNotExist", "NonExistent", "PlacementGroup.Unknown"),
+    *("UnknownMonitor", "UnknownSubscription"),
+)
 SENTENCES_OF_GONE: Final = ("could not find", "does not exist", "not found", "cannot find")
 """What stands in SageMaker's validation errors for what is gone."""
 BUCKET: Final = "aws:s3/bucket:Bucket"

@@ -194,6 +194,7 @@ LAMBDA_TAGS: Final = _by_arn("Resource", "Tags", "map")
 SNS_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
 EVENT_TAGS: Final = _by_arn("ResourceARN", "Tags", "Key,Value")
 SCHEDULER_TAGS: Final = _by_arn("ResourceArn", "Tags", "Key,Value")
+COST_TAGS: Final = _by_arn("ResourceArn", "ResourceTags", "Key,Value", "ResourceTagKeys")
 BUDGET_TAGS: Final = _by_arn("ResourceARN", "ResourceTags", "Key,Value", "ResourceTagKeys")
 SQS_TAGS: Final = Tags("TagQueue", {"QueueUrl": "{id}"}, "Tags", "map", "UntagQueue", "TagKeys")
 SAGEMAKER_TAGS: Final = Tags("AddTags", {"ResourceArn": "{arn}"}, "Tags", "Key,Value", "DeleteTags", "TagKeys")
@@ -660,6 +661,28 @@ def _budget(values: Values) -> Mapping[str, Any]:
     if values.get("costFilters"):
         budget["CostFilters"] = {each["name"]: each["values"] for each in values["costFilters"]}
     return budget
+
+
+def _anomaly_monitor(values: Values) -> Mapping[str, Any]:
+    specification = values.get("monitorSpecification")
+    return {
+        "AnomalyMonitor": {
+            "MonitorName": values["name"],
+            "MonitorType": values["monitorType"],
+            **passed("monitorDimension")(values),
+            **({"MonitorSpecification": json.loads(specification)} if specification else {}),
+        }
+    }
+
+
+def _anomaly_subscription(values: Values) -> Mapping[str, Any]:
+    return {
+        "SubscriptionName": values["name"],
+        "Frequency": values["frequency"],
+        "MonitorArnList": values["monitorArnLists"],
+        "Subscribers": values["subscribers"],
+        **passed("thresholdExpression")(values),
+    }
 
 
 SUBSCRIBERS: Final = (("SNS", "subscriberSnsTopicArns"), ("EMAIL", "subscriberEmailAddresses"))
@@ -1755,6 +1778,47 @@ TYPES: Final[Mapping[str, Type]] = {
         ),
         delete=[("DeleteBudget", {"AccountId": "{account}", "BudgetName": "{name}"})],
         tags=BUDGET_TAGS,
+        tags_at_creation="ResourceTags",
+    ),
+    "aws:costexplorer/anomalyMonitor:AnomalyMonitor": Type(
+        service="ce",
+        create="CreateAnomalyMonitor",
+        arguments=_anomaly_monitor,
+        id="{arn}",
+        outputs={"arn": "MonitorArn"},
+        named="name",
+        read=Read("GetAnomalyMonitors", {"MonitorArnList": ["{id}"]}, "AnomalyMonitors[0].MonitorArn"),
+        changes=(
+            Change(
+                ("name",),
+                "UpdateAnomalyMonitor",
+                lambda values: {"MonitorArn": values["id"], "MonitorName": values["name"]},
+            ),
+        ),
+        delete=[("DeleteAnomalyMonitor", {"MonitorArn": "{id}"})],
+        tags=COST_TAGS,
+        tags_at_creation="ResourceTags",
+    ),
+    "aws:costexplorer/anomalySubscription:AnomalySubscription": Type(
+        service="ce",
+        create="CreateAnomalySubscription",
+        arguments=lambda values: {"AnomalySubscription": _anomaly_subscription(values)},
+        id="{arn}",
+        outputs={"arn": "SubscriptionArn"},
+        named="name",
+        read=Read(
+            "GetAnomalySubscriptions", {"SubscriptionArnList": ["{id}"]}, "AnomalySubscriptions[0].SubscriptionArn"
+        ),
+        changes=(
+            Change(
+                ("frequency", "monitorArnLists", "subscribers", "thresholdExpression"),
+                "UpdateAnomalySubscription",
+                lambda values: {**_anomaly_subscription(values), "SubscriptionArn": values["id"]},
+                whole=True,
+            ),
+        ),
+        delete=[("DeleteAnomalySubscription", {"SubscriptionArn": "{id}"})],
+        tags=COST_TAGS,
         tags_at_creation="ResourceTags",
     ),
     # --- models -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from botocore import xform_name
 from moto.budgets import urls as budgets_urls
 from moto.budgets.models import Budget, Notification
 from moto.budgets.responses import BudgetsResponse
+from moto.ce import urls as ce_urls
+from moto.ce.responses import CostExplorerResponse
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.core.utils import get_service_model
@@ -83,6 +85,18 @@ class InUse(ServiceException):
     """EKS's error for what exists already."""
 
     code = "ResourceInUseException"
+
+
+class NoSuchMonitor(ServiceException):
+    """Cost Explorer's error for an anomaly monitor that does not exist."""
+
+    code = "UnknownMonitorException"
+
+
+class NoSuchSubscription(ServiceException):
+    """Cost Explorer's error for a subscription to anomalies that does not exist."""
+
+    code = "UnknownSubscriptionException"
 
 
 class NoSuchBudget(ServiceException):
@@ -370,6 +384,73 @@ def _comparable(notification: Mapping[str, Any]) -> Json:
     return {"ThresholdType": "PERCENTAGE", **named, "Threshold": float(notification["Threshold"])}
 
 
+class AnomalyResponse(CostExplorerResponse):
+    """Cost Explorer with anomaly monitors and subscriptions: kept and told. Nothing costs anything here, so none is
+    ever found."""
+
+    def _rows(self, kind: str) -> dict[str, Json]:
+        return vars(self.ce_backend).setdefault(kind, {})  # type: ignore[no-any-return]  # vars() are untyped
+
+    def _monitor(self, arn: str) -> Json:
+        try:
+            return self._rows("monitors")[arn]
+        except KeyError:
+            raise NoSuchMonitor(f"there is no anomaly monitor {arn}") from None
+
+    def _subscription(self, arn: str) -> Json:
+        try:
+            return self._rows("subscriptions")[arn]
+        except KeyError:
+            raise NoSuchSubscription(f"there is no subscription {arn}") from None
+
+    def _arn(self, kind: str) -> str:
+        return f"arn:aws:ce::{self.current_account}:{kind}/{uuid.uuid4()}"
+
+    def _made(self, kind: str, arn: str, row: Json) -> None:
+        self._rows(kind)[arn] = row
+        self.ce_backend.tag_resource(arn, json.loads(self.body).get("ResourceTags") or [])
+
+    def create_anomaly_monitor(self) -> str:
+        arn = self._arn("anomalymonitor")
+        self._made("monitors", arn, {**json.loads(self.body)["AnomalyMonitor"], "MonitorArn": arn})
+        return json.dumps({"MonitorArn": arn})
+
+    def get_anomaly_monitors(self) -> str:
+        asked = json.loads(self.body).get("MonitorArnList") or list(self._rows("monitors"))
+        return json.dumps({"AnomalyMonitors": [self._monitor(arn) for arn in asked]})
+
+    def update_anomaly_monitor(self) -> str:
+        told = json.loads(self.body)
+        self._monitor(told["MonitorArn"]).update(told)
+        return json.dumps({"MonitorArn": told["MonitorArn"]})
+
+    def delete_anomaly_monitor(self) -> str:
+        self._monitor(json.loads(self.body)["MonitorArn"])
+        del self._rows("monitors")[json.loads(self.body)["MonitorArn"]]
+        return "{}"
+
+    def create_anomaly_subscription(self) -> str:
+        told, arn = json.loads(self.body)["AnomalySubscription"], self._arn("anomalysubscription")
+        for monitor in told["MonitorArnList"]:
+            self._monitor(monitor)
+        self._made("subscriptions", arn, {**told, "SubscriptionArn": arn, "AccountId": self.current_account})
+        return json.dumps({"SubscriptionArn": arn})
+
+    def get_anomaly_subscriptions(self) -> str:
+        asked = json.loads(self.body).get("SubscriptionArnList") or list(self._rows("subscriptions"))
+        return json.dumps({"AnomalySubscriptions": [self._subscription(arn) for arn in asked]})
+
+    def update_anomaly_subscription(self) -> str:
+        told = json.loads(self.body)
+        self._subscription(told["SubscriptionArn"]).update(told)
+        return json.dumps({"SubscriptionArn": told["SubscriptionArn"]})
+
+    def delete_anomaly_subscription(self) -> str:
+        self._subscription(json.loads(self.body)["SubscriptionArn"])
+        del self._rows("subscriptions")[json.loads(self.body)["SubscriptionArn"]]
+        return "{}"
+
+
 def merged_tags(old: list[dict[str, str]], new: list[dict[str, str]]) -> list[dict[str, str]]:
     """`old` with `new` put over it: a key that is there already gets the new value."""
     merged = {tag["Key"]: tag["Value"] for tag in (*old, *new)}
@@ -397,3 +478,4 @@ def install() -> None:
     for path in EKS_PATHS:
         eks_urls.url_paths[f"{{0}}/{path}$"] = EksResponse.dispatch
     budgets_urls.url_paths["{0}/$"] = BudgetResponse.dispatch
+    ce_urls.url_paths["{0}/$"] = AnomalyResponse.dispatch

@@ -1,0 +1,77 @@
+"""What is deployed of a stack, from its state: `pulumi stack export`, or the rehearsal's, which has the same form."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from policies.rules import UNKNOWN, Declared, Props
+
+STATE: Final = "SLIPWAY_DEPLOYED_STATE"
+"""The variable that names a state for the pack: a file, or a folder with `<stack>.json` of several."""
+SECRET: Final = "4dabf18193072939515e22adb298388d"
+"""Marks a value of a state that is not plain: https://pkg.go.dev/github.com/pulumi/pulumi/sdk/v3/go/common/resource"""
+
+
+class NoState(Exception):
+    """There is no such state, or it is none."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A resource that is there."""
+
+    type: str
+    name: str
+    urn: str
+    inputs: Props
+    protect: bool
+    property_dependencies: Mapping[str, Sequence[str]]
+
+
+def read_state(path: Path) -> tuple[Deployed, ...]:
+    """The resources of a state. Raises NoState."""
+    try:
+        return resources_of(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoState(
+            f"{path} is no state: write one with `pulumi stack export --file {path.name}` ({error})"
+        ) from None
+
+
+def resources_of(state: Mapping[str, Any]) -> tuple[Deployed, ...]:
+    """The resources in Pulumi's deployment format, without those that wait to be deleted. Raises KeyError."""
+    return tuple(
+        Deployed(
+            each["type"],
+            each["urn"].rpartition("::")[2],
+            each["urn"],
+            _plain(each.get("inputs") or {}),
+            bool(each.get("protect")),
+            {key: tuple(urns or ()) for key, urns in (each.get("propertyDependencies") or {}).items()},
+        )
+        for each in state["deployment"]["resources"]
+        if not each.get("delete")
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return UNKNOWN if SECRET in value else {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def deployed_before(resources: Sequence[Declared]) -> tuple[Deployed, ...] | None:
+    """What is deployed of the judged stack, where a state is named; None where none is. Raises NoState."""
+    named = os.environ.get(STATE)
+    if not named:
+        return None
+    path = Path(named)
+    if path.is_dir():
+        stack = next((each.urn.split(":")[2] for each in resources if each.urn.count(":") > 2), "")
+        path = path / f"{stack}.json"
+        if not path.exists():
+            return None  # the first deployment
+    return read_state(path)
