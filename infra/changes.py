@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pulumi.runtime.config import set_all_config
 
+from infra.rehearsal.aws.types import TYPES
 from infra.rehearsal.deployment import REFERENCE_TYPE
 from infra.rehearsal.engine import DeploymentError, Engine, Plan, Resource, Step
 from infra.rehearsal.properties import from_path, opened
@@ -206,19 +207,22 @@ def _revealed(keeper: Mapping[str, Any]) -> Callable[[dict[str, Any]], Any]:
 def _without_defaults(state: State) -> State:
     """The state without the inputs that the official providers added, which no program here ever said."""
 
-    def said(inputs: Any, top: bool = False) -> Any:
+    def said(inputs: Any, named: str | None = None) -> Any:
         if isinstance(inputs, list):
             return [said(each) for each in inputs]
         if not isinstance(inputs, dict):
             return inputs
-        added = set(inputs.get(DEFAULTS) or ())
-        # A name that was generated stays: the next plan keeps it.
-        kept = {"name", "bucket", "namePrefix", "bucketPrefix"} if top else set()
-        return {
-            key: said(value) for key, value in inputs.items() if (key == DEFAULTS and top) or key not in added - kept
-        }
+        # A name that was generated stays, and is said to be: the next plan keeps it.
+        added = set(inputs.get(DEFAULTS) or ()) - {named}
+        noted = {DEFAULTS: [named]} if named in (inputs.get(DEFAULTS) or ()) else {}
+        return {key: said(value) for key, value in inputs.items() if key != DEFAULTS and key not in added} | noted
 
-    state.resources = {urn: replace(each, inputs=said(each.inputs, top=True)) for urn, each in state.resources.items()}
+    def named(type_: str) -> str:
+        return row.named if (row := TYPES.get(type_)) else ""
+
+    state.resources = {
+        urn: replace(each, inputs=said(each.inputs, named(each.type))) for urn, each in state.resources.items()
+    }
     return state
 
 
