@@ -244,6 +244,110 @@ def _down_in_cloud(stacks: list[str], as_json: bool) -> int:
 
 
 @app.command()
+def cost(
+    names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default every stack.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also what changes about what is deployed: a rehearsal, or --since.")
+    ] = False,
+    since: Annotated[
+        Path | None,
+        typer.Option(help="Compare with a state that `pulumi stack export` wrote, or a folder with <stack>.json each."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Compare with the plan of another stack, such as employment-staging.")
+    ] = None,
+    by: Annotated[
+        Literal["component", "product", "team", "resource"], typer.Option(help="What a line of the table stands for.")
+    ] = "component",
+    as_json: Json = False,
+) -> None:
+    """What stacks cost a month: at least, as used (slipway:usage), and at most. Exit code 1 where one may not."""
+    with explained(as_json):
+        from infra.cost import costs
+        from infra.settings import SettingsError, stack_names, stacks_of
+        from policies.cost.deployed import NoState
+
+        stacks, rehearsal = stacks_of(names or stack_names()), _rehearsal()
+        if sum((compare and since is None, since is not None, against is not None)) > 1:
+            raise SettingsError("a cost is compared with one thing: --compare, --since FILE, or --against STACK")
+        try:
+            before = _before(rehearsal, stacks, since, against) if compare or since or against else None
+        except NoState as error:
+            raise SettingsError(str(error)) from None
+        report = costs(rehearsal.plan_offline(stacks), before)
+        if as_json:
+            print(json.dumps(report.to_dict(), indent=2))
+        else:
+            for line in report.text(by):
+                show.out.print(line, markup=False)
+        if not report.ok:
+            raise typer.Exit(FAILED)
+
+
+def _before(rehearsal: Any, stacks: list[str], since: Path | None, against: str | None) -> Any:
+    """What each stack is compared with: what is deployed of it, or another stack's plan."""
+    from infra.settings import SettingsError, stacks_of
+    from policies.cost.deployed import read_state, resources_of
+
+    if against is not None:
+        [(other, planned)] = rehearsal.plan_offline(stacks_of([against])[:1])
+        return lambda stack: (other.stack, planned.resources)
+    found: dict[str, Any] = {}
+    if since is not None:
+        files = [since / f"{each}.json" for each in stacks] if since.is_dir() else [since]
+        for file in filter(Path.exists, files) if since.is_dir() else files:
+            resources = read_state(file)
+            found |= {each.urn.split(":")[2]: (file.name, resources) for each in resources[:1]}
+    else:
+        for stack in {*stacks} & {*rehearsal.store.stacks()}:
+            if rehearsal.store.load(stack).outputs() is not None:
+                found[stack] = ("the rehearsal", resources_of(rehearsal.store.export(stack)))
+    if not found.keys() & {*stacks}:
+        raise SettingsError(
+            "none of these stacks is deployed in the rehearsal: run `slipway up` first, or name a state with --since "
+            "(`pulumi stack export --file state.json`)"
+            if since is None
+            else f"{since} is the state of none of {', '.join(stacks)}"
+        )
+    return found.get
+
+
+@app.command()
+def prices(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the AWS Price List (pricing:GetProducts), and write the table anew.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The table of prices: how old it is, and its refresh. Exit code 1 where it is older than 90 days."""
+    with explained(as_json):
+        from policies.cost.prices import today, warnings
+
+        if refresh:
+            import boto3
+
+            from infra import prices as table
+
+            _print_lines(table.refresh(boto3.client("pricing", region_name=table.REGION), today()), as_json)
+            return
+        old = list(warnings())
+        if as_json:
+            print(json.dumps({"warnings": old}, indent=2))
+        else:
+            show.out.print("\n".join(old) or "every price is younger than 90 days", markup=False)
+        if old:
+            raise typer.Exit(FAILED)
+
+
+def _print_lines(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        for line in result.lines():
+            show.out.print(line, markup=False)
+
+
+@app.command()
 def preflight(
     name: Annotated[str, typer.Argument(help="A stack, or an environment for all of its stacks.")],
     as_json: Json = False,

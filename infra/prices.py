@@ -47,8 +47,14 @@ QUERIES: Final[Mapping[str, Query]] = {
         "AmazonCloudWatch", {"usagetype": "CW:HighResAlarmMonitorUsage"}, "Alarms"
     ),
     "cloudwatch-custom-metric": Query("AmazonCloudWatch", {"usagetype": "CW:MetricMonitorUsage"}, "Metrics"),
+    "dynamodb-read-capacity": Query("AmazonDynamoDB", {"usagetype": "ReadCapacityUnit-Hrs"}, "ReadCapacityUnit-Hrs"),
+    "dynamodb-reads": Query("AmazonDynamoDB", {"usagetype": "ReadRequestUnits"}, "ReadRequestUnits", 1e6),
+    "dynamodb-storage": Query("AmazonDynamoDB", {"usagetype": "TimedStorage-ByteHrs"}, "GB-Mo"),
+    "dynamodb-write-capacity": Query("AmazonDynamoDB", {"usagetype": "WriteCapacityUnit-Hrs"}, "WriteCapacityUnit-Hrs"),
+    "dynamodb-writes": Query("AmazonDynamoDB", {"usagetype": "WriteRequestUnits"}, "WriteRequestUnits", 1e6),
     "ebs-gp2": Query("AmazonEC2", {"usagetype": "EBS:VolumeUsage.gp2"}, "GB-Mo"),
     "ebs-gp3": Query("AmazonEC2", {"usagetype": "EBS:VolumeUsage.gp3"}, "GB-Mo"),
+    "ecr-storage": Query("AmazonECR", {"usagetype": "TimedStorage-ByteHrs"}, "GB-Mo"),
     "eks-control-plane": Query("AmazonEKS", {"usagetype": "USE1-AmazonEKS-Hours:perCluster"}, "Hours"),
     "feature-store-reads": Query(
         "AmazonSageMaker", {"usagetype": "USE1-FeatureStore:ReadRequestUnits"}, "ReadRequestUnits", 1e6
@@ -60,10 +66,15 @@ QUERIES: Final[Mapping[str, Query]] = {
     "lambda-duration": Query("AWSLambda", {"group": "AWS-Lambda-Duration"}, "Lambda-GB-Second"),
     "lambda-duration-arm64": Query("AWSLambda", {"group": "AWS-Lambda-Duration-ARM"}, "Lambda-GB-Second"),
     "lambda-requests": Query("AWSLambda", {"group": "AWS-Lambda-Requests"}, "Requests", 1e6),
+    "logs-ingest": Query("AmazonCloudWatch", {"usagetype": "DataProcessing-Bytes"}, "GB"),
+    "logs-storage": Query("AmazonCloudWatch", {"usagetype": "TimedStorage-ByteHrs"}, "GB-Mo"),
     "nat-gateway": Query("AmazonEC2", {"productFamily": "NAT Gateway", "usagetype": "NatGateway-Hours"}, "Hrs"),
     "nat-gateway-data": Query("AmazonEC2", {"productFamily": "NAT Gateway", "usagetype": "NatGateway-Bytes"}, "GB"),
+    "s3-get": Query("AmazonS3", {"usagetype": "Requests-Tier2"}, "Requests", 1e3),
+    "s3-put": Query("AmazonS3", {"usagetype": "Requests-Tier1"}, "Requests", 1e3),
     "s3-storage": Query("AmazonS3", {"usagetype": "TimedStorage-ByteHrs"}, "GB-Mo"),
     "sagemaker-volume": Query("AmazonSageMaker", {"volumeType": "General Purpose-Hosting"}, "GB-Mo"),
+    "step-functions-transitions": Query("AmazonStates", {"usagetype": "USE1-StateTransition"}, "StateTransitions", 1e6),
     "vpc-endpoint": Query("AmazonVPC", {"usagetype": "VpcEndpoint-Hours"}, "Hrs"),
     "vpc-endpoint-data": Query("AmazonVPC", {"usagetype": "VpcEndpoint-Bytes"}, "GB"),
 }

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from infra.stack import Stack
+from policies.cost.usage import Usage
 from stacks import STACKS
 
 T = TypeVar("T")
@@ -134,6 +135,7 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
             f"{where}, slipway:permissions_boundary: {boundary!r} is no policy's ARN; "
             "set one such as arn:aws:iam::123456789012:policy/boundary, or none"
         )
+    _check_usage(where, values)
     tags = _value(where, values, "aws:defaultTags", dict[str, dict[str, str]]).get("tags", {})
     for tag in TAGS:
         if not tags.get(tag):
@@ -150,6 +152,25 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
         raise SettingsError("\n".join(_explain(where, STACKS[name], error))) from None
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     return Settings(stack, environment, region, accounts[0], budget, tags, program, text)
+
+
+def _check_usage(where: str, values: Mapping[str, Any]) -> None:
+    """Hold `slipway:usage` against what a stack may state of its use; it is optional."""
+    try:
+        Usage.model_validate(_value(where, {"slipway:usage": {}, **values}, "slipway:usage", dict[str, Any]))
+    except ValidationError as error:
+        known = list(Usage.model_fields)
+        raise SettingsError(
+            "\n".join(
+                f"{where}, slipway:usage.{fault['loc'][0]}: "
+                + (
+                    f"there is no such key{_did_you_mean(str(fault['loc'][0]), known)}"
+                    if fault["type"] == "extra_forbidden"
+                    else f"{fault['msg']}, got {fault['input']!r}"
+                )
+                for fault in error.errors()
+            )
+        ) from None
 
 
 def _value(where: str, values: Mapping[str, Any], key: str, kind: type[T]) -> T:
