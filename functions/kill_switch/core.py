@@ -65,9 +65,11 @@ def _budget(message: str) -> Alarm:
     fields = dict(re.findall(r"^\s*([A-Z][A-Za-z ]+): (.+?)\s*$", message, re.MULTILINE))
     if "Budget Name" not in fields or "Alert Threshold" not in fields:
         raise NotAnAlarm(f"no notification of a budget, an anomaly or an alarm: {message[:200]}")
-    spent = next((f"{name} {value}" for name, value in fields.items() if name.endswith(" Amount")), "an amount")
-    limit = fields.get("Budgeted Amount", "its limit")
-    reason = f"{spent.lower()}, threshold {fields['Alert Threshold']}, of a budget of {limit}"
+    kind = fields.get("Alert Type", "ACTUAL")
+    reason = (
+        f"{kind.lower()} amount {fields.get(f'{kind} Amount', 'unknown')}, threshold {fields['Alert Threshold']}, of a "
+        f"budget of {fields.get('Budgeted Amount', 'unknown')}"
+    )
     return Alarm(source="budget", name=fields["Budget Name"], reason=reason)
 
 
