@@ -20,7 +20,13 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 STACK_FOLDER = ROOT / "stacks"
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
-KEYS = ("slipway:permissions_boundary", "slipway:settings", "slipway:stack", "slipway:usd_per_month")
+KEYS = (
+    "slipway:permissions_boundary",
+    "slipway:settings",
+    "slipway:stack",
+    "slipway:usage",
+    "slipway:usd_per_month",
+)
 TAGS = ("owner", "product", "environment", "cost-center")
 """The tags every resource carries: who is asked, what it is for, where it runs, who pays."""
 
