@@ -23,6 +23,8 @@ class DataLake(pulumi.ComponentResource):
 
     bucket: pulumi.Output[str]
     arn: pulumi.Output[str]
+    access_logs_bucket: pulumi.Output[str]
+    """Where the other buckets of the stack, too, have it written down who reads them."""
 
     def __init__(
         self,
@@ -47,7 +49,8 @@ class DataLake(pulumi.ComponentResource):
                 "logging.s3.amazonaws.com",
                 ["s3:PutObject"],
                 pulumi.Output.concat(logs.arn, "/*"),
-                source_arns=[lake.arn],
+                # Of all buckets that the stack makes, for Pulumi's names begin with these words.
+                source_arns=[f"arn:aws:s3:::{name}-*"],
             ),
         )
         aws.s3.BucketServerSideEncryptionConfiguration(
@@ -110,6 +113,8 @@ class DataLake(pulumi.ComponentResource):
         # Products start what they do with new files by rules on these events.
         aws.s3.BucketNotification(f"{name}-data", bucket=lake.id, eventbridge=True, opts=child)
         self.bucket, self.arn = lake.bucket, lake.arn
+        # Who is given the name may have logs delivered at once: S3 must be let in by then.
+        self.access_logs_bucket = logs_access.bucket
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})
 
 

@@ -143,7 +143,7 @@ class FeatureStore(pulumi.ComponentResource):
                     )
                 ),
             )
-        kept_groups = _keep(name, schemas, groups, throughput, kms_key_arn, child)
+        kept_groups = _keep(name, schemas, groups, throughput, spec.log_days, kms_key_arn, child)
         lost = DeadLetters(
             f"{name}-ingest",
             senders=["events.amazonaws.com"],
@@ -471,6 +471,7 @@ def _keep(
     schemas: Mapping[str, FeatureSchema],
     groups: Mapping[str, aws.sagemaker.FeatureGroup],
     throughput: Mapping[str, Any],
+    log_days: RetentionDays,
     kms_key_arn: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
 ) -> list[aws.lambda_.Invocation]:
@@ -487,6 +488,7 @@ def _keep(
         kms_key_arn=kms_key_arn,
         # An update takes minutes, and one kind of change follows the other.
         timeout_seconds=900,
+        log_days=log_days,
         opts=opts,
     )
     return [

@@ -36,6 +36,7 @@ class Function(pulumi.ComponentResource):
         concurrency: int | None = None,
         subnet_ids: pulumi.Input[Sequence[str]] | None = None,
         security_group_ids: Sequence[pulumi.Input[str]] = (),
+        tracing: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """The function is called `name`, at most 64 characters.
@@ -44,7 +45,7 @@ class Function(pulumi.ComponentResource):
         modules right under `functions/`, with what `also` names (`functions/registry`) and with `files` (path → text).
         `dead_letters_arn` is a queue for what failed twice when invoked asynchronously; the right to send is added.
         `concurrency` reserves so many executions, and allows no more. With `subnet_ids` it runs in a network, and calls
-        what `security_group_ids` let it.
+        what `security_group_ids` let it. With `tracing`, X-Ray is told of what it does for requests that are traced.
         """
         super().__init__("slipway:index:Function", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -60,6 +61,8 @@ class Function(pulumi.ComponentResource):
         ]
         if dead_letters_arn is not None:
             rights += [allow(["sqs:SendMessage"], dead_letters_arn), use_key(kms_key_arn, "sqs")]
+        if tracing:
+            rights += [allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*")]
         if subnet_ids is not None:
             rights += _may_join_network(name)
         granted = aws.iam.RolePolicy(name, role=role.name, policy=document(*rights), opts=child)
@@ -78,6 +81,7 @@ class Function(pulumi.ComponentResource):
             environment={"variables": environment} if environment else None,
             dead_letter_config={"target_arn": dead_letters_arn} if dead_letters_arn is not None else None,
             reserved_concurrent_executions=concurrency,
+            tracing_config={"mode": "Active" if tracing else "PassThrough"},
             vpc_config={"subnet_ids": subnet_ids, "security_group_ids": list(security_group_ids)}
             if subnet_ids is not None
             else None,

@@ -8,10 +8,12 @@ import pulumi
 import pulumi_aws as aws
 
 from components import gpu_boot
+from components.dead_letters import DeadLetters
 from components.gpu import GPU, GPU_LABEL, POOL_LABEL, GpuPool
 from components.gpu_instances import RELEASES
 from components.iam import allow, document, trust, use_key
 from components.nodes import OWNED_BY_THE_AUTOSCALER, disk, node_role, node_template
+from components.runbook import Guide
 
 __all__ = ["GPU", "GPU_LABEL", "POOL_LABEL", "Fabric", "GpuNodeGroup", "GpuPool", "subnets_of"]
 
@@ -31,6 +33,7 @@ class GpuNodeGroup(pulumi.ComponentResource):
 
     node_group_name: pulumi.Output[str]
     role_arn: pulumi.Output[str]
+    guides: list[Guide]
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class GpuNodeGroup(pulumi.ComponentResource):
 
         role, attached = node_role(name, child)
         settings: dict[str, Any] = {}
+        self.guides = []
         if spec.efa:
             fabric = Fabric(name, spec, vpc_id=_needed("vpc_id", vpc_id), opts=child)
             groups = [_needed("cluster_security_group_id", cluster_security_group_id), fabric.security_group_id]
@@ -73,7 +77,7 @@ class GpuNodeGroup(pulumi.ComponentResource):
         if spec.capacity == "capacity-block":
             settings["instance_market_options"] = {"market_type": "capacity-block"}
             settings["instance_type"] = spec.instance_types[0]
-            _warn(name, spec, _needed("alerts_topic_arn", alerts_topic_arn), kms_key_arn, child)
+            self.guides = _warn(name, spec, _needed("alerts_topic_arn", alerts_topic_arn), kms_key_arn, child)
         template = node_template(
             name,
             disks=disks(spec, kms_key_arn),
@@ -195,14 +199,17 @@ def _warn(
     topic_arn: pulumi.Input[str],
     kms_key_arn: pulumi.Input[str],
     opts: pulumi.ResourceOptions,
-) -> None:
-    """Tell people once, before a Capacity Block and all that runs in it ends."""
+) -> list[Guide]:
+    """Tell people once, before a Capacity Block and all that runs in it ends; or, by an alarm, that nobody was told."""
     assert spec.ends
+    lost = DeadLetters(f"{name}-ends", kms_key_arn=kms_key_arn, alerts_topic_arn=topic_arn, opts=opts)
     role = aws.iam.Role(f"{name}-ends", assume_role_policy=trust("scheduler.amazonaws.com"), opts=opts)
     granted = aws.iam.RolePolicy(
         f"{name}-ends",
         role=role.name,
-        policy=document(allow(["sns:Publish"], topic_arn), use_key(kms_key_arn)),
+        policy=document(
+            allow(["sns:Publish"], topic_arn), allow(["sqs:SendMessage"], lost.queue_arn), use_key(kms_key_arn)
+        ),
         opts=opts,
     )
     ends = spec.ends.astimezone(UTC)
@@ -214,9 +221,16 @@ def _warn(
         schedule_expression_timezone="UTC",
         flexible_time_window={"mode": "OFF"},
         kms_key_arn=kms_key_arn,
-        target={"arn": topic_arn, "role_arn": role.arn, "input": block_message(name, spec)},
+        target={
+            "arn": topic_arn,
+            "role_arn": role.arn,
+            "input": block_message(name, spec),
+            "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 10},
+            "dead_letter_config": {"arn": lost.queue_arn},
+        },
         opts=opts.merge(pulumi.ResourceOptions(depends_on=[granted])),
     )
+    return lost.guides
 
 
 def block_message(name: str, spec: GpuPool) -> str:

@@ -48,6 +48,8 @@ EVENTS = {
     "reservation": ("aws.ec2", "EC2 Capacity Reservation Instance Interruption Warning"),
 }
 """What tells Karpenter that a node is about to go."""
+NEWS_SECONDS = 300
+"""After which such news is of a node that is gone, and worth nothing."""
 READS = [
     "ec2:DescribeCapacityReservations",
     "ec2:DescribeImages",
@@ -183,8 +185,7 @@ def _interruptions(name: str, kms_key_arn: pulumi.Input[str], opts: pulumi.Resou
     queue = aws.sqs.Queue(
         f"{name}-karpenter",
         name=f"{name}-karpenter",
-        # An older message is of a node that is gone.
-        message_retention_seconds=300,
+        message_retention_seconds=NEWS_SECONDS,
         kms_master_key_id=kms_key_arn,
         opts=opts,
     )
@@ -218,6 +219,7 @@ def _interruptions(name: str, kms_key_arn: pulumi.Input[str], opts: pulumi.Resou
             rule=rule.name,
             target_id="karpenter",
             arn=queue.arn,
+            retry_policy={"maximum_event_age_in_seconds": NEWS_SECONDS, "maximum_retry_attempts": 10},
             opts=opts.merge(pulumi.ResourceOptions(depends_on=[policy])),
         )
     return queue

@@ -45,8 +45,10 @@ class Ledger(pulumi.ComponentResource):
         spec: LedgerSpec,
         *,
         kms_key_arn: pulumi.Input[str],
+        access_logs_bucket: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`access_logs_bucket` is where S3 writes down who read it; a data lake has one."""
         super().__init__("slipway:index:Ledger", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
 
@@ -79,6 +81,14 @@ class Ledger(pulumi.ComponentResource):
             rule={"default_retention": {"mode": spec.mode, "years": spec.years}},
             opts=child.merge(pulumi.ResourceOptions(depends_on=[closed])),  # which comes after versioning
         )
+        if access_logs_bucket is not None:
+            aws.s3.BucketLogging(
+                f"{name}-ledger",
+                bucket=bucket.id,
+                target_bucket=access_logs_bucket,
+                target_prefix="ledger/",
+                opts=child,
+            )
         # Who is given the bucket's name may write at once: what guards it has to stand by then.
         self.bucket, self.arn = closed.bucket, bucket.arn
         self.register_outputs({"bucket": self.bucket, "arn": self.arn})

@@ -298,7 +298,7 @@ class _UserPool:
             name=name,
             admin_create_user_config={"allow_admin_create_user_only": True},
             deletion_protection="ACTIVE" if spec.protect else "INACTIVE",
-            opts=opts,
+            opts=opts.merge(pulumi.ResourceOptions(protect=spec.protect)),
         )
         server = aws.cognito.ResourceServer(
             name,
@@ -411,6 +411,7 @@ def _function(
         timeout_seconds=spec.model_seconds + 4,
         log_days=spec.log_days,
         concurrency=spec.concurrency,
+        tracing=spec.tracing,
         opts=opts,
     )
 

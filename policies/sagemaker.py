@@ -1,10 +1,10 @@
 """SageMaker's own documents, for the rules that judge what they will make: pipelines, and what releases serve with."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from policies.rules import UNKNOWN, Props
+from policies.rules import UNKNOWN, Finding, Props, Unknown
 
 CONFIGURATION: Final = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 MACHINE: Final = "aws:sfn/stateMachine:StateMachine"
@@ -102,6 +102,23 @@ def configurations(resource_type: str, inputs: Props) -> Iterator[tuple[str, Pro
             yield "definition", UNKNOWN
         for where, template in templates(inputs):
             yield f"{where}.", in_pulumis_words(template)
+
+
+def of_configurations(judge: Callable[[Props], Iterator[Finding]]) -> dict[str, Any]:
+    """A rule about what endpoints are made with: by Pulumi, and by the state machine of their releases."""
+
+    def rule(resource_type: str, inputs: Props) -> Iterator[Finding]:
+        for where, configuration in configurations(resource_type, inputs):
+            if isinstance(configuration, str):
+                yield Unknown(where)
+                continue
+            for finding in judge(configuration):
+                if isinstance(finding, Unknown):
+                    yield Unknown(f"{where}{finding.path}")
+                else:
+                    yield f"{where.removesuffix('.')}: {finding}" if where else finding
+
+    return {"rule": rule, "types": frozenset({CONFIGURATION, MACHINE})}
 
 
 def templates(inputs: Props) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -92,7 +92,7 @@ class PlatformStack(Stack):
         scaled = any(pool.scaling == "karpenter" for pool in self.gpus.values())
         network = Network(name, self.network, karpenter=scaled, kms_key_arn=key.arn)
         lake = DataLake(name, self.data_lake, kms_key_arn=key.arn)
-        ledger = Ledger(name, self.ledger, kms_key_arn=key.arn)
+        ledger = Ledger(name, self.ledger, kms_key_arn=key.arn, access_logs_bucket=lake.access_logs_bucket)
         experiments = Experiments(
             name,
             self.experiments,

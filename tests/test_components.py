@@ -198,12 +198,12 @@ class TestDataLake:
         assert rule["noncurrentVersionExpiration"] == {"noncurrentDays": 90}
         assert rule["abortIncompleteMultipartUpload"] == {"daysAfterInitiation": 7}
 
-    def test_who_read_what_is_logged_by_s3_for_this_bucket_alone(self, made: PretendAws) -> None:
+    def test_who_read_what_is_logged_by_s3_for_buckets_of_this_stack_alone(self, made: PretendAws) -> None:
         write = about(made.statements(aws.s3.BucketPolicy, "lake-access-logs"), "s3:PutObject")
 
         assert made.only(aws.s3.BucketLogging)["targetBucket"] == "lake-access-logs-id"
         assert write["Principal"] == {"Service": "logging.s3.amazonaws.com"}
-        assert write["Condition"]["ArnLike"] == {"aws:SourceArn": ["arn:aws:pretend:::lake-data"]}
+        assert write["Condition"]["ArnLike"] == {"aws:SourceArn": ["arn:aws:s3:::lake-*"]}
 
     def test_data_outlives_the_stack_unless_told_otherwise(self, made: PretendAws) -> None:
         gone = up(lambda: DataLake("lake", DataLakeSpec(protect=False), kms_key_arn=KEY))

@@ -316,7 +316,9 @@ class TestHistory:
 
 
 def declared(**spec: Any) -> PretendAws:
-    return up(lambda: Ledger("platform", LedgerSpec.model_validate(spec), kms_key_arn=KEY))
+    """A ledger whose readers are written down."""
+    logged: Any = {"kms_key_arn": KEY, "access_logs_bucket": "platform-access-logs"}
+    return up(lambda: Ledger("platform", LedgerSpec.model_validate(spec), **logged))
 
 
 class TestComponent:
@@ -327,7 +329,7 @@ class TestComponent:
     def test_keeps_to_every_pack(self) -> None:
         for spec in ({}, {"protect": False}, {"mode": "COMPLIANCE", "years": 10}):
             made = declared(**spec)
-            tags = dict.fromkeys(TAGS, "x")
+            tags = {**dict.fromkeys(TAGS, "x"), "environment": "staging"}
             resources = tuple(
                 resource(
                     each.typ,
@@ -338,7 +340,8 @@ class TestComponent:
                 for each in made.resources
                 if each.custom
             )
-            found = replace(settings(lambda: None, "platform-local"), region=REGION, config=CONFIG)
+            config = {**CONFIG, "aws:defaultTags": json.dumps({"tags": tags})}
+            found = replace(settings(lambda: None, "platform-local"), region=REGION, config=config)
             report = check([(found, Plan("platform-local", resources, (), {}))])
             assert [each.sentence for each in report.violations if each.rule not in NOT_WITHOUT_A_STACK] == []
 

@@ -1,7 +1,7 @@
 """Everything stored is encrypted with a key of ours, and nothing travels in the clear."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pulumi
@@ -29,14 +29,13 @@ from policies.rules import (
     without_companion,
 )
 from policies.sagemaker import (
-    CONFIGURATION,
     JOBS,
     MACHINE,
     PIPELINE,
     at,
-    configurations,
     default_of,
     has_local_disks,
+    of_configurations,
     read,
     steps,
 )
@@ -182,23 +181,6 @@ def with_our_key(table: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 # --- SageMaker --------------------------------------------------------------------------------------------------------
-
-
-def of_configurations(judge: Callable[[Props], Iterator[Finding]]) -> dict[str, Any]:
-    """A rule about what endpoints are made with: by Pulumi, and by the state machine of their releases."""
-
-    def rule(resource_type: str, inputs: Props) -> Iterator[Finding]:
-        for where, configuration in configurations(resource_type, inputs):
-            if isinstance(configuration, str):
-                yield Unknown(where)
-                continue
-            for finding in judge(configuration):
-                if isinstance(finding, Unknown):
-                    yield Unknown(f"{where}{finding.path}")
-                else:
-                    yield f"{where.removesuffix('.')}: {finding}" if where else finding
-
-    return {"rule": rule, "types": frozenset({CONFIGURATION, MACHINE})}
 
 
 def _volumes_of_endpoints(configuration: Props) -> Iterator[Finding]:
