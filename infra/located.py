@@ -39,19 +39,21 @@ def declared(urn: str) -> Place | None:
     *outer, type_ = parts[2].split("$")
     for component in [type_, *reversed(outer)]:
         if found := _components().get(component):
-            path, node = found
-            call = None if component == type_ else _call(node, type_, parts[3])
+            path, module, node = found
+            # A component may leave it to a function beside it.
+            call = 0 if component == type_ else _call(node, type_, parts[3]) or _call(module, type_, parts[3])
             return _place(path, call or node.lineno)
     return None
 
 
 @cache
-def _components() -> dict[str, tuple[Path, ast.ClassDef]]:
-    """Each component's class, by its token."""
+def _components() -> dict[str, tuple[Path, ast.Module, ast.ClassDef]]:
+    """Each component's file, its module and its class, by its token."""
     return {
-        token: (path, node)
+        token: (path, module, node)
         for path in sorted((ROOT / "components").glob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for module in [ast.parse(path.read_text("utf-8"))]
+        for node in ast.walk(module)
         if isinstance(node, ast.ClassDef) and (token := _token(node))
     }
 
@@ -66,17 +68,15 @@ def _token(component: ast.ClassDef) -> str:
     return ""
 
 
-def _call(component: ast.ClassDef, type_: str, name: str) -> int | None:
-    """The line that makes a resource of this type; of several, the one whose name has most words of this name."""
+def _call(where: ast.AST, type_: str, name: str) -> int:
+    """The line that makes a resource of this type, 0 without one; of several, whose name has most words of this name."""
     kind = re.split(r"[:/]", type_)[-1]
     calls = [
         node
-        for node in ast.walk(component)
+        for node in ast.walk(where)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == kind
     ]
-    if not calls:
-        return None
-    return max(calls, key=lambda call: _likeness(call, name)).lineno
+    return max(calls, key=lambda call: _likeness(call, name)).lineno if calls else 0
 
 
 def _likeness(call: ast.Call, name: str) -> int:
