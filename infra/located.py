@@ -69,7 +69,7 @@ def _token(component: ast.ClassDef) -> str:
 
 
 def _call(where: ast.AST, type_: str, name: str) -> int:
-    """The line that makes a resource of this type, 0 without one; of several, whose name has most words of this name."""
+    """The line that makes a resource of this type, 0 without one; of several, the one most like it in name."""
     kind = re.split(r"[:/]", type_)[-1]
     calls = [
         node

@@ -46,9 +46,7 @@ REPORT = Report(
     (Deferred(**{key: value for key, value in DEFERRED.items() if key not in ("severity", "sentence")}),),
     (Excepted(**finding(SECOND), **ENDS, warning="it ends in 10 days"),),
     (
-        Listed(
-            SECOND, "aws:sns/topic:Topic::platform-dev-alerts", "", **ENDS, status="used", warning="it ends in 10 days"
-        ),
+        Listed(SECOND, "aws:sns/topic:Topic::alerts", "", **ENDS, status="used", warning="it ends in 10 days"),
         Listed(THIRD, "gone", "platform-dev", **ENDS, status="unused", warning="no such resource: take it out"),
     ),
     ("policies/exceptions.yaml, entry 3, owner: missing",),
@@ -76,24 +74,9 @@ SEEN = (
 def test_every_report_has_every_finding_and_every_exception(name: str) -> None:
     said = FORMATS[name](REPORT, SEEN)
     plain = said.replace("\\\\_", "_").replace("\\_", "_")
-    for words in (
-        "kmsMasterKeyId is not set",
-        "may cost $506 a month",
-        "policy",
-        "The vendor cannot.",
-        "SEC-1",
-        "a-team",
-    ):
+    for words in ("kmsMasterKeyId is not set", "may cost $506 a month", "policy", "entry 3, owner: missing"):
         assert words in plain
-    for words in (
-        "2026-12-01",
-        "entry 3, owner: missing",
-        RULE,
-        SECOND,
-        THIRD,
-        "no such resource",
-        "it ends in 10 days",
-    ):
+    for words in (RULE, SECOND, THIRD, "no such resource", "it ends in 10 days", *ENDS.values()):
         assert words in plain
 
 
@@ -198,9 +181,8 @@ def test_code_scanning_takes_the_sarif() -> None:
 def test_sarif_says_how_bad_it_is_and_what_it_implements() -> None:
     for rule, said in zip(rules(), run_of(HELD)["tool"]["driver"]["rules"], strict=True):
         score = float(said["properties"]["security-severity"])
-        assert rule.severity == (
-            "critical" if score > 9 else "high" if score >= 7 else "medium" if score >= 4 else "low"
-        )
+        shown = "critical" if score > 9 else "high" if score >= 7 else "medium" if score >= 4 else "low"
+        assert rule.severity == shown
         assert {*rule.published} <= {*said["properties"]["tags"]}
         assert rule.fix in said["help"]["markdown"]
 
@@ -275,11 +257,8 @@ def test_junit_has_a_suite_for_each_stack_and_pack_and_a_case_for_each_rule() ->
 
 
 def test_junit_survives_what_xml_cannot_hold() -> None:
-    report = Report(
-        {"a-dev": 1}, (Violation(**finding(RULE, stack="a-dev", sentence="\x00<&\ud800")),), (), (), (), (), {}, 0
-    )
-    odd = Report(**{**vars(report), "packs": {PACK: Count(1, 1, 1, 0, 0)}})
-    root = ElementTree.fromstring(junit(odd))
+    odd = Violation(**finding(RULE, stack="a-dev", sentence="\x00<&\ud800"))
+    root = ElementTree.fromstring(junit(Report({"a-dev": 1}, (odd,), (), (), (), (), HELD.packs, 0)))
     assert "?<&?" in ElementTree.tostring(root, "unicode", method="text")
 
 
