@@ -33,6 +33,8 @@ class Explanation(BaseModel):
     """Names of roles, without what Pulumi puts behind them; `*` stands for any text here and below."""
     actions: tuple[str, ...] = Field(min_length=1)
     resources: tuple[str, ...] = ("*",)
+    via: str | None = None
+    """Of grants on a key, those for calls through this service alone: `sqs`."""
     when: Literal["not shown by the rehearsal", "on failure", "on another occasion"]
     why: str = Field(min_length=20)
 
@@ -42,7 +44,15 @@ class Explanation(BaseModel):
             any(fnmatchcase(role, each) for each in self.roles)
             and any(fnmatchcase(grant.action.lower(), each.lower()) for each in self.actions)
             and any(fnmatchcase(grant.resource, each) for each in self.resources)
+            and (self.via is None or any(each.startswith(f"{self.via}.") for each in _via(grant)))
         )
+
+
+def _via(grant: Grant) -> Iterator[str]:
+    for tests in grant.statement.conditions.values():
+        for key, values in tests.items():
+            if key.lower() == "kms:viaservice":
+                yield from values
 
 
 def explanations(path: Path = EXPLANATIONS) -> list[Explanation]:
@@ -237,7 +247,8 @@ def _of_role(
 def _judged(
     needs: Mapping[tuple[Need, str], int], caller: Caller, policies: Policies, document_of: Document
 ) -> tuple[tuple[Missing, ...], tuple[str, ...]]:
-    missing, assumed = [], []
+    missing: list[Missing] = []
+    assumed: list[str] = []
     for (need, operation), count in needs.items():
         if details(need.action) is None:
             missing.append(Missing(need, operation, count, UNKNOWN_ACTION))
@@ -382,7 +393,7 @@ def documents(client: Any) -> Document:
 
 def lines(evidence: Evidence, *, details_of: bool, suggest_: bool) -> Iterator[str]:
     """The evidence as text: a table of all roles, then what is to be done about each; `details_of` shows all of it."""
-    rows = [("role", "calls", "granted", "used", "explained", "unexplained", "missing")]
+    rows: list[tuple[str, ...]] = [("role", "calls", "granted", "used", "explained", "unexplained", "missing")]
     for each in evidence.findings:
         unexplained = len(each.unexplained)
         numbers = (each.calls, each.granted, len(each.used), len(each.unused) - unexplained, unexplained)

@@ -183,7 +183,7 @@ def condition_keys(action: str) -> frozenset[str]:
     keys = set(found.get("conditionKeys", ()))
     for each in found.get("resourceTypes", ()):
         keys.update(each["conditionKeys"])
-        keys.update(_data.resources.get_resource_type_details(service, each["name"])["conditionKeys"])
+        keys.update(_data.resources.get_resource_type_details(service, each["name"]).get("conditionKeys", ()))
     return frozenset(re.sub(r"[<$].*", "", key).lower() for key in keys)
 
 
@@ -205,7 +205,8 @@ def needs(service: str, operation: str, parameters: Parameters, region: str, acc
         found += [Need(action, arn, context) for arn in _resources(action, parameters, place)]
         if operation.startswith("Create") and parameters.get("Tags") and prefix == "sagemaker":
             tagged = {**_tags(parameters), "sagemaker:taggingaction": (operation,)}
-            found += [Need("sagemaker:AddTags", arn, tagged) for arn in _resources(action, parameters, place)]
+            made = _resources(action, parameters, place, with_others=False)
+            found += [Need("sagemaker:AddTags", arn, tagged) for arn in made]
     if prefix not in NOT_PASSED:
         to = {"iam:passedtoservice": (f"{prefix}.amazonaws.com",)}
         found += [Need("iam:PassRole", role, to) for role in sorted(_passed(parameters))]
@@ -219,8 +220,8 @@ def _actions(prefix: str, operation: str, parameters: Parameters) -> Iterator[st
         yield from (also for name, also in ALSO.get(action, {}).items() if parameters.get(name))
 
 
-def _resources(action: str, parameters: Parameters, place: Mapping[str, str]) -> list[str]:
-    """The ARNs that a request names of what an action acts on; `*` for none."""
+def _resources(action: str, parameters: Parameters, place: Mapping[str, str], *, with_others: bool = True) -> list[str]:
+    """The ARNs that a request names of what an action acts on, `with_others` those of ACTS_ON too; `*` for none."""
     service = action.partition(":")[0]
     if service == "logs" and (group := parameters.get("logGroupName")):
         # Logs hold every call on a group or a stream to this form, the stream left out where there is none.
@@ -229,7 +230,7 @@ def _resources(action: str, parameters: Parameters, place: Mapping[str, str]) ->
     arns = [each for each in _texts(parameters) if each.startswith("arn:")]
     found: dict[str, None] = {}
     known = [each["name"] for each in (details(action) or {}).get("resourceTypes", ())]
-    for each in (*known, *ACTS_ON.get(action, ())):
+    for each in (*known, *(ACTS_ON.get(action, ()) if with_others else ())):
         template = _data.resources.get_resource_type_details(service, each)["arn"]
         named = [arn for arn in arns if _form_of(template).fullmatch(arn)]
         found.update(dict.fromkeys(named or _filled(template, parameters, place)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.access import Call, Evidence, Explanation, Role, explanations, recorded, suggest, weigh
@@ -283,6 +283,7 @@ NEEDS = st.builds(
 )
 
 
+@settings(deadline=None)  # the first example reads the reference
 @given(STATEMENTS, st.lists(NEEDS, max_size=4))
 def test_the_suggested_policy_grants_all_that_was_used_and_leaves_nothing_unused(
     own: list[dict[str, Any]], used: list[Need]
@@ -339,6 +340,13 @@ def test_an_explanation_holds_for_its_role_action_and_resource_alone() -> None:
     assert weighed(write, reasons=[explained(roles=["writer"])]).unexplained != []
     assert weighed(write, reasons=[explained(actions=["s3:Get*"])]).unexplained != []
     assert weighed(write, reasons=[explained(resources=["arn:aws:s3:::c/*"])]).unexplained != []
+
+
+def test_an_explanation_may_be_of_a_key_used_through_one_service() -> None:
+    through = statement("kms:Decrypt", KEY, Condition={"StringEquals": {"kms:ViaService": "sqs.here.amazonaws.com"}})
+    reason = explained(actions=["kms:Decrypt"], via="sqs")
+    assert weighed(through, reasons=[reason]).unexplained == []
+    assert weighed(statement("kms:Decrypt", KEY), reasons=[reason]).unexplained != []
 
 
 def test_an_explanation_of_what_nobody_is_granted_any_more_is_stale() -> None:

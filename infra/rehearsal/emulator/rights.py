@@ -130,7 +130,7 @@ def _of_objects(call: Call, parameters: Parameters) -> Keys:
     elif call.action in ("PutObject", "CopyObject"):
         yield from _of_object(bucket, key, None, WRITES)
     elif call.action in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"):
-        encryption = s3_backends[ACCOUNT]["aws"].head_bucket(bucket).encryption or {}
+        encryption = s3_backends[ACCOUNT]["aws"].head_bucket(str(bucket)).encryption or {}
         default = encryption.get("Rule", {}).get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
         if named := parameters.get("SSEKMSKeyId") or default:
             yield named, BOTH
