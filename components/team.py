@@ -288,7 +288,7 @@ def deny_all(name: str, namespace: str, opts: pulumi.ResourceOptions) -> None:
     )
 
 
-TO_DNS: Mapping[str, Any] = {
+TO_DNS: Any = {
     "to": [
         {
             "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -299,7 +299,7 @@ TO_DNS: Mapping[str, Any] = {
 }
 """What a network policy lets out so that names can be looked up."""
 # The network has no way to the internet: HTTPS leads to its own endpoints, to S3 and to the API server, nowhere else.
-TO_HTTPS: Mapping[str, Any] = {
+TO_HTTPS: Any = {
     "to": [{"ip_block": {"cidr": "0.0.0.0/0"}}],
     "ports": [{"protocol": "TCP", "port": 443}],
 }

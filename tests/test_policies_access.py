@@ -46,7 +46,6 @@ from policies.rules import UNKNOWN
 BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 OWNERSHIP = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
 FUNCTION = "aws:lambda/function:Function"
-SCALING_GROUP = "aws:autoscaling/group:Group"
 SERVICE = "aws:ec2/vpcEndpointService:VpcEndpointService"
 
 BLOCKED = dict.fromkeys(("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"), True)
@@ -129,7 +128,6 @@ ACCEPTED = [
     ("eks-ng-remote-access", NODE_GROUP, {}),
     ("ec2-imdsv2", LAUNCH_TEMPLATE, {"metadataOptions": {"httpEndpoint": "disabled"}}),
     ("lt-hop-limit", LAUNCH_TEMPLATE, {"metadataOptions": {"httpPutResponseHopLimit": 1}}),
-    ("asg-launch-template", SCALING_GROUP, {"launchTemplate": UNKNOWN}),
     ("sm-notebook-vpc", NOTEBOOK, {"subnetId": "subnet-a", "securityGroups": UNKNOWN}),
     ("sm-model-image-source", MODEL, {"primaryContainer": {"modelPackageName": "arn"}}),
     ("sm-model-image-source", MODEL, {"primaryContainer": {"image": f"{OUR_IMAGE}:1.0"}}),
@@ -239,7 +237,6 @@ REFUSED = [
         {"networkInterfaces": [{}, {"associatePublicIpAddress": "true"}]},
         "networkInterfaces.1.associatePublicIpAddress is 'true'",
     ),
-    ("asg-launch-template", SCALING_GROUP, {"launchConfiguration": "old"}, "launchTemplate is not set"),
     ("sm-notebook-imdsv2", NOTEBOOK, {}, "set '2'"),
     ("sm-notebook-no-root", NOTEBOOK, {"rootAccess": "Enabled"}, "rootAccess is 'Enabled'"),
     ("sm-notebook-vpc", NOTEBOOK, {"subnetId": "subnet-a"}, "securityGroups is not set"),

@@ -550,6 +550,15 @@ def test_a_team_s_pods_reach_each_other_and_no_other_team_s(made: PretendAws) ->
         assert of(made, "ResourceQuota")[f"{team}/quota"]["spec"]["hard"]["services.loadbalancers"] == "0"
 
 
+def test_the_queues_own_pods_are_reached_by_the_api_server_and_reach_it_and_nothing_else(made: PretendAws) -> None:
+    policies = of(made, "NetworkPolicy")
+    assert policies["kueue-system/deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = policies["kueue-system/allow-api"]["spec"]
+    [asked] = opened["ingress"]
+    assert configuration(SPEC)["webhook"]["port"] in [each["port"] for each in asked["ports"]]
+    assert {each["port"] for rule in opened["egress"] for each in rule["ports"]} == {53, 443}
+
+
 def may(statements: Sequence[Mapping[str, Any]], action: str, arn: str, prefix: str = "") -> bool:
     """Whether these statements allow an action on something."""
 

@@ -263,11 +263,6 @@ PUBLIC_ADDRESS = {
 }
 
 
-def _starts_from_template(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    if not given(inputs.get("launchTemplate")) and not given(inputs.get("mixedInstancesPolicy")):
-        yield "launchTemplate is not set: a launch configuration can neither demand IMDSv2 nor be changed"
-
-
 # SageMaker.
 
 NOTEBOOK_INTERNET = {NOTEBOOK: (Setting("directInternetAccess", ("Disabled",), "or data can leave"),)}
@@ -644,15 +639,6 @@ CONTROLS: list[Control] = [
         ("FSBP EC2.9", "FSBP EC2.25", "CKV_AWS_88", "awsguard ec2-instance-no-public-ip"),
         "Remove associatePublicIpAddress, or set it to False (in a launch template: the text false).",
         **of_table(PUBLIC_ADDRESS),
-    ),
-    Control(
-        "asg-launch-template",
-        "A group of machines starts them from a launch template.",
-        LOW,
-        ("CKV_AWS_315",),
-        "Set launchTemplate or mixedInstancesPolicy in place of launchConfiguration.",
-        rule=_starts_from_template,
-        types=frozenset({"aws:autoscaling/group:Group"}),
     ),
     Control(
         "sm-notebook-no-internet",

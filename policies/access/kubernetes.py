@@ -1,16 +1,14 @@
 """What runs in a cluster, and who may do what there: pods, roles, service accounts and namespaces."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from pulumi_policy import Severity
 
 from policies.access.images import digest, fixed_tag, is_ours, pinned, registry_sentence, tag
+from policies.cost.prices import gpus_of
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, find, given, of_type
 
 CONTAINERS = "containers", "initContainers", "ephemeralContainers"
@@ -422,21 +420,10 @@ def _gpu_rule() -> Control:
                     yield f"{where} is not set, so pods without GPUs keep dear nodes busy: taint them with {GPU}"
         else:
             types = inputs.get("instanceTypes")
-            if types != UNKNOWN and any(map(gpus_of, types or ())) and not inputs.get("taints"):
+            if types != UNKNOWN and any(gpus_of(str(each)) for each in types or ()) and not inputs.get("taints"):
                 yield f"taints is not set, so pods without GPUs keep dear nodes busy: taint them with {GPU}"
 
     return Control(pods.name, pods.must, pods.severity, pods.published, pods.fix, rule=rule, types=pods.types)
-
-
-@cache
-def _gpu_counts() -> Mapping[str, Any]:
-    table: Mapping[str, Any] = json.loads((Path(__file__).parents[1] / "cost" / "prices.json").read_text("utf-8"))
-    return table["instances"]
-
-
-def gpus_of(instance_type: Any) -> int:
-    """How many GPUs an instance type has, by the table of prices."""
-    return int(_gpu_counts().get(str(instance_type), {}).get("gpus", 0))
 
 
 # Names and places.
@@ -695,7 +682,7 @@ def _gpus_at_most(resources: Sequence[Declared]) -> tuple[float, bool]:
     for group in of_type(resources, NODE_GROUP):
         if _shares(group.inputs.get("labels")):
             continue
-        each = max(map(gpus_of, _types(group, resources)), default=0)
+        each = max((gpus_of(str(one)) for one in _types(group, resources)), default=0)
         size = next(value for _, value in find(group.inputs, "scalingConfig.maxSize"))
         known &= not each or size != UNKNOWN
         total += each * _number(size)
@@ -765,7 +752,7 @@ def _keeps(budget: Declared, workload: Declared) -> bool:
     spaces = [[space for _, space in find(each.inputs, "metadata?.namespace?")] for each in (budget, workload)]
     if UNKNOWN in (labels, wanted) or [UNKNOWN] in spaces:
         return True
-    return bool(wanted) and spaces[0] == spaces[1] and wanted.items() <= labels.items()
+    return isinstance(wanted, Mapping) and spaces[0] == spaces[1] and {**labels, **wanted} == labels != {}
 
 
 CRITICAL, HIGH, MEDIUM, LOW = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW

@@ -29,6 +29,8 @@ FLOW_LOG = "aws:ec2/flowLog:FlowLog"
 SUBNET = "aws:ec2/subnet:Subnet"
 DEFAULT_GROUP = "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"
 GROUP = "aws:ec2/securityGroup:SecurityGroup"
+ACCESS_LIST = "aws:ec2/networkAcl:NetworkAcl"
+ACCESS_LIST_OF_SUBNET = "aws:ec2/networkAclAssociation:NetworkAclAssociation"
 GROUP_RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
 INGRESS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 EGRESS_RULE = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
@@ -235,6 +237,15 @@ def _services_are_reached(resources: Sequence[Declared]) -> Iterator[tuple[Decla
                 yield each, Unknown("privateDnsEnabled") if each.inputs.get("privateDnsEnabled") == UNKNOWN else finding
 
 
+def _access_lists_are_used(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
+    joined = of_type(resources, ACCESS_LIST_OF_SUBNET)
+    for acl in of_type(resources, ACCESS_LIST):
+        if not acl.inputs.get("subnetIds") and not any(
+            refers(each, "networkAclId", acl, by=("id",)) for each in joined
+        ):
+            yield acl, f"network ACL {acl.name} guards no subnet: set subnetIds, or remove it"
+
+
 HIGH, MEDIUM, LOW = Severity.HIGH, Severity.MEDIUM, Severity.LOW
 NAMED = "Name the addresses (cidrIpv4) or the group (referencedSecurityGroupId) that may connect."
 
@@ -322,6 +333,14 @@ CONTROLS: list[Control] = [
         ("FSBP EC2.15", "CKV_AWS_130"),
         "Set mapPublicIpOnLaunch to False.",
         **of_table(SUBNETS),
+    ),
+    Control(
+        "net-acl-attached",
+        "A network ACL guards some subnet.",
+        LOW,
+        ("CKV2_AWS_1",),
+        "Set subnetIds, or remove it.",
+        stack_rule=_access_lists_are_used,
     ),
     Control(
         "net-vpce-required",
