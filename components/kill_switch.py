@@ -217,7 +217,13 @@ def _may_stop(tags: Mapping[str, str], pipelines: Sequence[pulumi.Input[str]]) -
         allow(
             ["application-autoscaling:RegisterScalableTarget"],
             local_arn("application-autoscaling", "scalable-target/*"),
-            when=unprotected,
+            when={
+                **unprotected,
+                "StringEquals": {
+                    **unprotected["StringEquals"],
+                    "application-autoscaling:service-namespace": "sagemaker",
+                },
+            },
         ),
     ]
     for noun, each in jobs.items():
