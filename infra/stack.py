@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-import pulumi_aws as aws
 
 from components.spec import Spec
+
+
+ROLE = "aws:iam/role:Role"
 
 
 class Stack(Spec, ABC):
@@ -28,7 +30,7 @@ def build(stack: Stack) -> Mapping[str, pulumi.Input[Any]]:
     boundary = pulumi.Config("slipway").get("permissions_boundary")
 
     def bounded(role: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-        if role.type_ != aws.iam.Role.pulumi_type or role.props.get("permissions_boundary") is not None:
+        if role.type_ != ROLE or role.props.get("permissions_boundary") is not None:
             return None
         return pulumi.ResourceTransformationResult({**role.props, "permissions_boundary": boundary}, role.opts)
 

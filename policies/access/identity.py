@@ -62,20 +62,21 @@ ATTACHED: Table = {
 # What answers with a password, a key or a token. `ecr:GetAuthorizationToken` and `sts:GetSessionToken` are not among
 # them: their tokens may do no more than who asked for them, and AWS knows no resource for them.
 GIVES_CREDENTIALS = (
-    "airflow:CreateCliToken", "airflow:CreateWebLoginToken", "appsync:CreateApiKey",
-    "codeartifact:GetAuthorizationToken", "codepipeline:PollForJobs", "cognito-identity:GetCredentialsForIdentity",
-    "cognito-identity:GetOpenIdToken", "cognito-identity:GetOpenIdTokenForDeveloperIdentity",
-    "connect:GetFederationToken", "dsql:DbConnectAdmin", "ec2:GetPasswordData", "eks-auth:AssumeRoleForPodIdentity",
-    "emr-containers:GetManagedEndpointSessionCredentials", "gamelift:GetComputeAccess",
-    "gamelift:GetComputeAuthToken", "gamelift:GetInstanceAccess", "gamelift:RequestUploadCredentials",
-    "grafana:CreateWorkspaceApiKey", "grafana:CreateWorkspaceServiceAccountToken", "iam:CreateAccessKey",
-    "iam:CreateLoginProfile", "iam:CreateServiceSpecificCredential", "iam:ResetServiceSpecificCredential",
-    "iam:UpdateAccessKey", "license-manager:GetAccessToken", "lightsail:CreateBucketAccessKey",
-    "lightsail:DownloadDefaultKeyPair", "lightsail:GetInstanceAccessDetails",
-    "lightsail:GetRelationalDatabaseMasterUserPassword", "mediapackage:RotateChannelCredentials",
-    "mediapackage:RotateIngestEndpointCredentials", "rds-db:connect", "redshift:GetClusterCredentials",
-    "redshift:GetClusterCredentialsWithIAM", "redshift-serverless:GetCredentials", "sso:GetRoleCredentials",
-    "sts:AssumeRole", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity", "sts:GetFederationToken",
+    "airflow:CreateCliToken", "airflow:CreateWebLoginToken", "appsync:CreateApiKey", "chime:CreateApiKey",
+    "cloud9:CreateEnvironmentToken", "codeartifact:GetAuthorizationToken", "codepipeline:PollForJobs",
+    "cognito-identity:GetCredentialsForIdentity", "cognito-identity:GetOpenIdToken",
+    "cognito-identity:GetOpenIdTokenForDeveloperIdentity", "connect:GetFederationToken", "dsql:DbConnectAdmin",
+    "ec2:GetPasswordData", "eks-auth:AssumeRoleForPodIdentity", "emr-containers:GetManagedEndpointSessionCredentials",
+    "finspace-api:GetProgrammaticAccessCredentials", "gamelift:GetComputeAccess", "gamelift:GetComputeAuthToken",
+    "gamelift:GetInstanceAccess", "gamelift:RequestUploadCredentials", "grafana:CreateWorkspaceApiKey",
+    "grafana:CreateWorkspaceServiceAccountToken", "iam:CreateAccessKey", "iam:CreateLoginProfile",
+    "iam:CreateServiceSpecificCredential", "iam:ResetServiceSpecificCredential", "iam:UpdateAccessKey",
+    "license-manager:GetAccessToken", "lightsail:CreateBucketAccessKey", "lightsail:DownloadDefaultKeyPair",
+    "lightsail:GetInstanceAccessDetails", "lightsail:GetRelationalDatabaseMasterUserPassword",
+    "mediapackage:RotateChannelCredentials", "mediapackage:RotateIngestEndpointCredentials", "rds-db:connect",
+    "redshift-serverless:GetCredentials", "redshift:GetClusterCredentials", "redshift:GetClusterCredentialsWithIAM",
+    "sso:GetRoleCredentials", "sts:AssumeRole", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity",
+    "sts:GetFederationToken",
 )  # fmt: skip
 
 # What reads the data itself.
@@ -158,12 +159,12 @@ def _manages_permissions(statement: Statement) -> Iterator[str]:
 
 
 def _decides_rights(action: Action) -> bool:
-    """AWS calls some of IAM's actions mere writes; yet whoever makes a user or a role decides on rights.
+    """AWS calls some actions of IAM and of what shares accounts mere writes; yet they decide on rights.
 
     Passing a role has a control of its own.
     """
-    of_iam = action.name.startswith("iam:") and action.level == "Write" and action.name != escalation.PASS
-    return of_iam or action.level == "Permissions management"
+    of_rights = action.name.startswith(("iam:", "ram:", "sso:")) and action.name != escalation.PASS
+    return (of_rights and action.level == "Write") or action.level == "Permissions management"
 
 
 def _those(found: Iterable[tuple[str, Action]], wanted: Callable[[Action], bool]) -> str:

@@ -127,7 +127,8 @@ def everything(resource: str) -> bool:
     """Whether a Resource stands for all there is, or for all of what opens everything else."""
     parts = arn(resource)
     if parts is None:
-        return _is_wild(resource)
+        fixed, wildcard, _ = resource.partition("*")
+        return bool(wildcard) and "arn:".startswith(fixed)
     return _is_wild(parts["name"], "/:") or _is_wild(parts["account"]) or bool(_OPENS.fullmatch(parts["name"]))
 
 
