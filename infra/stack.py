@@ -8,7 +8,6 @@ import pulumi
 
 from components.spec import Spec
 
-
 ROLE = "aws:iam/role:Role"
 
 
