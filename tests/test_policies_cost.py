@@ -2,14 +2,15 @@
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pulumi_aws as aws
 import pytest
 from judging import judge, judge_stack, resource
 from pulumi.runtime.config import set_all_config
 
-from policies.cost import BUDGET, POLICIES, TAGS, UNTAGGED, estimate, unpriced
+from policies.cost import BUDGET, CONTROLS, POLICIES, TAGS, UNTAGGED, estimate, unpriced
+from policies.cost.money import MONITOR, SUBSCRIPTION
 from policies.cost.prices import PRICES
 from policies.cost.pricing import (
     BY_SIZE,
@@ -19,14 +20,25 @@ from policies.cost.pricing import (
     FUNCTION,
     LAUNCH_TEMPLATE,
     NODE_GROUP,
+    NOTEBOOK,
+    PIPELINE,
     SCALABLE_TARGET,
+    SCALING_POLICY,
     SCHEDULE,
+    SCHEDULED_ACTION,
+    TABLE,
+    TRAINING_JOB,
 )
 from policies.cost.schedules import runs_per_month
+from policies.cost.sizes import DOMAIN, FEATURE_GROUP, TUNING_JOB
+from policies.cost.sizes import PROVISIONED as WARM
+from policies.cost.waste import NAT, VOLUME
 from policies.limits import limits
 from policies.rules import UNKNOWN
 
 BUCKET = "aws:s3/bucket:Bucket"
+VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
+ASG = "aws:autoscaling/group:Group"
 LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 REPOSITORY = "aws:ecr/repository:Repository"
 G6, ML_G5, ML_M5 = 0.8048, 1.41, 0.115
@@ -273,7 +285,7 @@ def test_a_stack_that_costs_something_has_a_budget():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"limitAmount": "2000"}, "set no more than slipway:usd_per_month, 1000"),
+        ({"limitAmount": None}, "limitAmount is not set"),
         ({"timeUnit": "DAILY"}, "set 'MONTHLY'"),
         ({"notifications": GUARDED.inputs["notifications"][:1]}, "nobody is told of FORECASTED spending"),
         (
@@ -341,17 +353,26 @@ def test_disks_are_gp3():
 def test_every_bucket_drops_what_nobody_sees():
     rule = "s3-abort-mpu"
     data = resource(BUCKET, "data", bucket="data-1")
-    whole = {
-        "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
-        "noncurrentVersionExpiration": {"noncurrentDays": 30},
-    }
-    assert judge_stack(rule, data, resource(LIFECYCLE, bucket="data-1", rules=[whole])).sentences == []
+    versioned = resource(VERSIONING, bucket="data-1", versioningConfiguration={"status": "Enabled"})
+    half = {"status": "Enabled", "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}}
+    whole = {**half, "filter": {}, "noncurrentVersionExpiration": {"noncurrentDays": 30}}
+    assert judge_stack(rule, data, versioned, tidied(whole)).sentences == []
+    assert judge_stack(rule, data, tidied(half)).sentences == [], "without versions there are no old ones"
     assert "keeps everything for ever" in judge_stack(rule, data).sentences[0]
-    ledger = resource(data.type, "ledger", objectLockEnabled=True)
-    assert judge_stack(rule, ledger).sentences == []
-    half = {"abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}}
-    [sentence] = judge_stack(rule, data, resource(LIFECYCLE, bucket="data-1", rules=[half])).sentences
-    assert "no rule removes old versions: set noncurrentVersionExpiration" in sentence
+    assert judge_stack(rule, resource(BUCKET, "ledger", objectLockEnabled=True)).sentences == []
+    [sentence] = judge_stack(rule, data, versioned, tidied(half)).sentences
+    assert "removes old versions: set noncurrentVersionExpiration" in sentence
+
+
+@pytest.mark.parametrize("change", [{"filter": {"prefix": "logs/"}}, {"status": "Disabled"}, {"prefix": "logs/"}])
+def test_a_rule_about_some_objects_or_none_cleans_up_no_bucket(change):
+    rule = {"status": "Enabled", "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}, **change}
+    [sentence] = judge_stack("s3-abort-mpu", resource(BUCKET, "data", bucket="data-1"), tidied(rule)).sentences
+    assert "no enabled rule about all objects removes unfinished uploads" in sentence
+
+
+def tidied(rule):
+    return resource(LIFECYCLE, bucket="data-1", rules=[rule])
 
 
 def test_every_repository_drops_old_images():
@@ -362,20 +383,337 @@ def test_every_repository_drops_old_images():
     assert "keeps every image for ever" in judge_stack(rule, images).sentences[0]
 
 
-def test_every_rule_of_the_pack_is_tested_here():
-    assert {each.name for each in POLICIES} == {
+def in_environment(env, **more):
+    """The stack's tags say `env`."""
+    tags = {"owner": "vision", "product": "vision", "environment": env, "cost-center": "1"}
+    config = {"slipway:usd_per_month": "1000", "aws:region": "us-east-1", **more}
+    set_all_config({**config, "aws:defaultTags": json.dumps({"tags": tags})})
+
+
+def pipeline(**step):
+    cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 1, **step.pop("cluster", {})}
+    train = {"ResourceConfig": cluster, "StoppingCondition": {"MaxRuntimeInSeconds": 3600}, **step}
+    choice = {"Name": "good?", "Type": "Condition", "Arguments": {"IfSteps": [], "ElseSteps": []}}
+    choice["Arguments"]["IfSteps"] = [{"Name": "train", "Type": "Training", "Arguments": train}]
+    return {"pipelineDefinition": json.dumps({"Steps": [choice]})}
+
+
+def idle(minutes=60, managed="ENABLED"):
+    ends = {"idleSettings": {"idleTimeoutInMinutes": minutes, "lifecycleManagement": managed}}
+    apps = ("jupyterLabAppSettings", "codeEditorAppSettings")
+    return {"defaultUserSettings": {app: {"appLifecycleManagement": ends} for app in apps}}
+
+
+def variants(**variant):
+    return {"productionVariants": [{"variantName": "live", **variant}]}
+
+
+SPOT = {
+    "resourceConfig": {"instanceType": "ml.m5.large", "instanceCount": 1},
+    "enableManagedSpotTraining": True,
+    "stoppingCondition": {"maxRuntimeInSeconds": 3600, "maxWaitTimeInSeconds": 7200},
+    "checkpointConfig": {"s3Uri": "s3://data/checkpoints"},
+}
+TUNING = {
+    "config": {"resourceLimits": {"maxNumberOfTrainingJobs": 10, "maxParallelTrainingJobs": 2}},
+    "trainingJobDefinition": {"stoppingCondition": {"maxRuntimeInSeconds": 3600}},
+}
+PROVISIONED = {"throughputMode": "Provisioned", "provisionedReadCapacityUnits": 10, "provisionedWriteCapacityUnits": 10}
+
+RESOURCES = {
+    "cost-instance-allowlist": [
+        ("dev", ENDPOINT_CONFIGURATION, variants(instanceType="ml.m5.large"), None),
+        ("dev", ENDPOINT_CONFIGURATION, variants(instanceType="ml.g5.48xlarge"), "which dev may not run"),
+        ("prod", ENDPOINT_CONFIGURATION, variants(instanceType="ml.g5.48xlarge"), None),
+        ("prod", NODE_GROUP, {"instanceTypes": ["m5.large", "p5.48xlarge"]}, "instanceTypes.1 is p5.48xlarge"),
+        ("prod", NODE_GROUP, {"instanceTypes": ["p4d.24xlarge"]}, None),
+        ("prod", LAUNCH_TEMPLATE, {"instanceType": "trn1.32xlarge"}, "instanceType is trn1.32xlarge"),
+        ("prod", TRAINING_JOB, {"resourceConfig": {"instanceGroups": [{"instanceType": "ml.p5.48xlarge"}]}}, "ml.p5"),
+        ("prod", PIPELINE, pipeline(cluster={"InstanceType": "ml.p5.48xlarge"}), "step train is ml.p5.48xlarge"),
+        ("prod", PIPELINE, pipeline(), None),
+        ("prod", NOTEBOOK, {"instanceType": "ml.p3.2xlarge"}, "instanceType is ml.p3.2xlarge"),
+    ],
+    "cost-pool-limit": [
+        ("prod", NODE_GROUP, {"scalingConfig": {"maxSize": 4}}, None),
+        ("prod", NODE_GROUP, {}, "nothing keeps this pool from growing"),
+    ],
+    "cost-serverless-cap": [
+        ("prod", ENDPOINT_CONFIGURATION, variants(serverlessConfig={"maxConcurrency": 20}), None),
+        ("prod", ENDPOINT_CONFIGURATION, variants(serverlessConfig={"maxConcurrency": 21}), "is 21: set 20 or less"),
+        ("prod", ENDPOINT_CONFIGURATION, variants(serverlessConfig={"memorySizeInMb": 1024}), "is not set"),
+    ],
+    "cost-training-bounds": [
+        ("prod", TRAINING_JOB, SPOT, None),
+        ("prod", TRAINING_JOB, {}, "maxRuntimeInSeconds is not set"),
+        ("prod", TRAINING_JOB, {"stoppingCondition": {"maxRuntimeInSeconds": 72 * 3600 + 1}}, "set 259200 or less"),
+        (
+            "prod",
+            TRAINING_JOB,
+            {**SPOT, "resourceConfig": {"keepAlivePeriodInSeconds": 3600}},
+            "keepAlivePeriodInSeconds is 3600: set 1800 or less",
+        ),
+        ("prod", TUNING_JOB, TUNING, None),
+        ("prod", TUNING_JOB, {**TUNING, "config": {}}, "how many jobs a tuning may start"),
+        ("prod", PIPELINE, pipeline(), None),
+        ("prod", PIPELINE, pipeline(StoppingCondition={"MaxRuntimeInSeconds": 999999}), "MaxRuntimeInSeconds is"),
+        ("prod", PIPELINE, pipeline(cluster={"KeepAlivePeriodInSeconds": 3600}), "KeepAlivePeriodInSeconds is 3600"),
+    ],
+    "cost-training-spot": [
+        ("dev", TRAINING_JOB, SPOT, None),
+        ("dev", TRAINING_JOB, {**SPOT, "enableManagedSpotTraining": False}, "outside production set True"),
+        ("dev", TRAINING_JOB, {**SPOT, "stoppingCondition": {"maxRuntimeInSeconds": 3600}}, "maxWaitTimeInSeconds is"),
+        ("dev", TRAINING_JOB, {**SPOT, "checkpointConfig": {}}, "an interrupted job begins anew"),
+        ("dev", PIPELINE, pipeline(EnableManagedSpotTraining=True), None),
+        ("dev", PIPELINE, pipeline(), "set train.spot of the pipeline"),
+        ("prod", PIPELINE, pipeline(), None),
+        ("local", PIPELINE, pipeline(), None),
+    ],
+    "cost-studio-idle": [
+        ("prod", DOMAIN, idle(), None),
+        ("prod", DOMAIN, idle(minutes=600), "set 120 or less"),
+        ("prod", DOMAIN, idle(managed="DISABLED"), "set ENABLED"),
+        ("prod", DOMAIN, {}, "set ENABLED"),
+    ],
+    "cost-notebook-idle": [
+        ("prod", NOTEBOOK, {"lifecycleConfigName": "stops"}, None),
+        ("prod", NOTEBOOK, {}, "lifecycleConfigName is not set"),
+    ],
+    "cost-feature-throughput": [
+        ("prod", FEATURE_GROUP, {}, None),
+        ("prod", FEATURE_GROUP, {"throughputConfig": PROVISIONED}, None),
+        (
+            "prod",
+            FEATURE_GROUP,
+            {"throughputConfig": {**PROVISIONED, "provisionedReadCapacityUnits": 9000}},
+            "provisionedReadCapacityUnits is 9000: set 1000 or less",
+        ),
+        ("prod", FEATURE_GROUP, {"onlineStoreConfig": {"storageType": "InMemory"}}, "costs ten times as much"),
+    ],
+    "cost-lambda-bounds": [
+        ("prod", FUNCTION, {"memorySize": 512, "timeout": 900}, None),
+        ("prod", FUNCTION, {"memorySize": 10241}, "memorySize is 10241: set 10240 or less"),
+        ("prod", WARM, {"provisionedConcurrentExecutions": 11}, "set 10 or less"),
+    ],
+    "cost-eks-extended": [
+        ("prod", CLUSTER, {"upgradePolicy": {"supportType": "STANDARD"}, "version": "1.35"}, None),
+        ("prod", CLUSTER, {"version": "1.35"}, "upgradePolicy.supportType is not set"),
+        (
+            "prod",
+            CLUSTER,
+            {"upgradePolicy": {"supportType": "STANDARD"}, "version": "1.31"},
+            "version 1.31 left standard support on 2025-11-26",
+        ),
+    ],
+    "cost-eks-tier": [
+        ("prod", CLUSTER, {"controlPlaneScalingConfig": {"tier": "standard"}}, None),
+        ("prod", CLUSTER, {"controlPlaneScalingConfig": {"tier": "tier-xl"}}, "tier is tier-xl"),
+    ],
+    "cost-ebs-gp3": [
+        ("prod", VOLUME, {"type": "gp3", "size": 100}, None),
+        ("prod", VOLUME, {"type": "io2", "size": 100}, "set 'gp3'"),
+        ("prod", VOLUME, {"type": "gp3", "size": 2000}, "size is 2000 GiB: set 1000 or less"),
+    ],
+    "cost-tags": [
+        ("prod", ASG, {"tags": [{"key": tag, "value": "x", "propagateAtLaunch": True} for tag in TAGS]}, None),
+        ("prod", ASG, {"tags": [{"key": tag, "value": "x"} for tag in TAGS]}, "are missing"),
+    ],
+    "cost-node-tags": [("prod", LAUNCH_TEMPLATE, {}, "the instances it starts lack the tags")],
+    "cost-budget-scoped": [
+        ("prod", BUDGET, {"costFilters": [{"name": "TagKeyValue", "values": ["user:owner$vision"]}]}, None),
+        ("prod", BUDGET, {"filterExpression": {"tags": {"key": "owner", "values": ["vision"]}}}, None),
+        ("prod", BUDGET, {"costFilters": [{"name": "Service", "values": ["x"]}]}, "more than one owner's cost"),
+        ("prod", BUDGET, {}, "more than one owner's cost"),
+    ],
+}
+"""For each control about one resource: in which environment which resource passes (None), or is told what."""
+
+
+@pytest.mark.parametrize(
+    ("control", "env", "kind", "props", "words"),
+    [(control, *case) for control, cases in RESOURCES.items() for case in cases],
+)
+def test_a_resource_is_held_to_a_control(control, env, kind, props, words):
+    in_environment(env)
+    said = judge(control, kind, props).sentences
+    assert [each for each in said if words in each] if words else said == []
+
+
+def grouped(kind="g6.xlarge", **rest):
+    return gpus(2, instanceTypes=[kind], **rest)
+
+
+def table(uses=None, **props):
+    return resource(TABLE, "items", uses=uses, name="items", **props)
+
+
+def follows(*, policy=True, **target):
+    """What lets a table's capacity follow its use."""
+    where = {"resourceId": "table/items", "scalableDimension": "dynamodb:table:ReadCapacityUnits"}
+    found = [resource(SCALABLE_TARGET, "reads", **where, minCapacity=1, maxCapacity=10, **target)]
+    return [*found, resource(SCALING_POLICY, "reads", **where)] if policy else found
+
+
+def actions(*most):
+    """Scheduled actions of the endpoint: its largest sizes, one after the other."""
+    return [
+        resource(
+            SCHEDULED_ACTION,
+            f"at-{hour}",
+            resourceId="endpoint/live/variant/live",
+            schedule=f"cron(0 {hour} ? * MON-FRI *)",
+            scalableTargetAction={"minCapacity": 1, "maxCapacity": each},
+        )
+        for hour, each in zip((7, 19), most, strict=True)
+    ]
+
+
+def tagged(**tags):
+    """An endpoint whose tags say something."""
+    configuration, live, target = endpoint()
+    live.inputs["tags"] = tags
+    return [configuration, live, target]
+
+
+def nat(name="nat"):
+    return resource(NAT, name, uses={"subnetId": ["aws:ec2/subnet:Subnet::a"]}, subnetId=UNKNOWN)
+
+
+SUBNET = resource("aws:ec2/subnet:Subnet", "a", vpcId="vpc-1")
+
+
+def gateways(*services, vpc="vpc-1"):
+    return [
+        resource("aws:ec2/vpcEndpoint:VpcEndpoint", each, vpcId=vpc, serviceName=f"com.amazonaws.us-east-1.{each}")
+        for each in services
+    ]
+
+
+MONITORED = [
+    resource(MONITOR, "watch", monitorType="CUSTOM"),
+    resource(
+        SUBSCRIPTION,
+        "told",
+        uses={"monitorArnLists": [f"{MONITOR}::watch"]},
+        monitorArnLists=[UNKNOWN],
+        subscribers=[{"type": "SNS", "address": "arn"}],
+    ),
+]
+ON_DEMAND = {"billingMode": "PAY_PER_REQUEST"}
+CAPPED = {"maxReadRequestUnits": 100, "maxWriteRequestUnits": 100}
+DAY = timedelta(days=1)
+SOON = (datetime.now(UTC) + 7 * DAY).date().isoformat()
+PAST = (datetime.now(UTC) - 2 * DAY).date().isoformat()
+FAR = (datetime.now(UTC) + 90 * DAY).date().isoformat()
+
+STACKS = {
+    "cost-stack-budget": [
+        ("prod", [gpus(1)], None),
+        ("prod", [gpus(9)], "Then it may cost"),
+    ],
+    "cost-priced": [
+        ("prod", [gpus(1)], None),
+        ("prod", [grouped("x9.metal")], "instance type x9.metal has no price"),
+    ],
+    "cost-team-budget": [
+        ("dev", [gpus(2)], None),
+        ("dev", [gpus(9)], "policies/limits.yaml gives it $1,500 (cost.teams). The dearest: gpus"),
+    ],
+    "cost-delta": [("prod", [gpus(9)], None)],
+    "cost-budget-exists": [("prod", [resource(CLUSTER), GUARDED], None), ("prod", [resource(CLUSTER)], "nobody hears")],
+    "cost-budget-matches": [
+        ("prod", [watched(limitAmount="1000")], None),
+        ("prod", [watched(limitAmount="2000")], "set no more than slipway:usd_per_month, 1000"),
+        ("prod", [watched(limitAmount="10"), gpus(2, least=1)], "it would ring every month"),
+    ],
+    "cost-anomaly": [
+        ("prod", [resource(CLUSTER), *MONITORED], None),
+        ("prod", [resource("aws:iam/role:Role")], None),
+        ("prod", [resource(CLUSTER)], "nobody hears of a sudden cost"),
+        ("prod", [resource(CLUSTER), MONITORED[0]], "add an AnomalySubscription"),
+        (
+            "prod",
+            [resource(CLUSTER), MONITORED[0], resource(SUBSCRIPTION, uses={"monitorArnLists": [f"{MONITOR}::watch"]})],
+            "subscribers is not set",
+        ),
+    ],
+    "cost-gpu-cap": [
+        ("dev", [grouped()], None),
+        ("dev", [gpus(3)], "team vision may get 3 GPUs in dev, and policies/limits.yaml gives it 2"),
+        ("dev", endpoint("ml.g5.12xlarge", scaled=(1, 1)), "may get 4 GPUs"),
+    ],
+    "cost-ng-max": [
+        ("prod", [gpus(10)], None),
+        ("prod", [gpus(11)], "maxSize is 11: set 10 or less"),
+        ("staging", [gpus(2, least=1)], "1 GPUs cost their price while nothing runs"),
+        ("staging", [grouped()], "capacityType is not set: outside production GPUs are spot"),
+        ("staging", [grouped(capacityType="SPOT")], None),
+        ("staging", [gpus(3, least=2, instanceTypes=["m5.large"])], None),
+    ],
+    "cost-endpoint-autoscale": [
+        ("prod", endpoint(), None),
+        ("prod", endpoint(scaled=None), "nothing scales variant live"),
+        ("prod", endpoint(scaled=(1, 11)), "maxCapacity is 11: set 10 or less"),
+        ("prod", [*endpoint(), *actions(11, 2)], "scalableTargetAction.maxCapacity is 11"),
+    ],
+    "cost-endpoint-nonprod": [
+        ("staging", endpoint(), "and staging has no users"),
+        ("staging", [*endpoint(), *actions(4, 1)], None),
+        ("staging", [*endpoint(), *actions(4, 4)], "and staging has no users"),
+        ("staging", endpoint(scaled=(0, 4)), None),
+        ("staging", tagged(expires=SOON), None),
+        ("staging", tagged(expires=PAST), "it was needed until"),
+        ("staging", tagged(expires=FAR), "set a date within 30"),
+        ("staging", tagged(expires="soon"), "no date"),
+        ("staging", endpoint(scaled=None, serverlessConfig={"maxConcurrency": 5}), None),
+        ("staging", endpoint(scaled=None, serverlessConfig={"provisionedConcurrency": 1}), "day and night"),
+        ("staging", endpoint(scaled=None, managedInstanceScaling={"status": "ENABLED", "minInstanceCount": 0}), None),
+        ("prod", endpoint(), None),
+        ("local", endpoint(), None),
+    ],
+    "cost-ddb-capacity": [
+        ("prod", [table(**ON_DEMAND, onDemandThroughput=CAPPED)], None),
+        ("prod", [table(**ON_DEMAND)], "nothing bounds what requests cost"),
+        ("prod", [table(readCapacity=5, writeCapacity=5), *follows()], None),
+        ("prod", [table(readCapacity=5, writeCapacity=5), *follows(policy=False)], "whether it is used or not"),
+        ("prod", [table(readCapacity=5000), *follows()], "readCapacity is 5000: set 1000 or less"),
+    ],
+    "cost-nat-count": [
+        ("staging", [nat(), SUBNET, *gateways("s3", "dynamodb")], None),
+        ("staging", [nat(), nat("second"), SUBNET, *gateways("s3", "dynamodb")], "one NAT gateway is enough"),
+        ("prod", [nat(), nat("second"), SUBNET, *gateways("s3", "dynamodb")], None),
+        ("prod", [nat(), SUBNET, *gateways("s3")], "dynamodb is reached through it"),
+        ("prod", [nat(), SUBNET, *gateways("s3", "dynamodb", vpc="vpc-2")], "s3 is reached through it"),
+    ],
+    "s3-abort-mpu": [("prod", [resource(BUCKET, "data")], "keeps everything for ever")],
+    "cost-ecr-lifecycle": [("prod", [resource(REPOSITORY, "images")], "keeps every image for ever")],
+}
+"""For each control about a stack: in which environment which resources pass (None), or are told what."""
+
+
+@pytest.mark.parametrize(
+    ("control", "env", "resources", "words"),
+    [(control, *case) for control, cases in STACKS.items() for case in cases],
+)
+def test_a_stack_is_held_to_a_control(control, env, resources, words):
+    in_environment(env)
+    said = judge_stack(control, *resources).sentences
+    assert [each for each in said if words in each] if words else said == []
+
+
+def test_what_has_no_owner_may_cost_nothing():
+    set_all_config({"aws:region": "us-east-1"})
+    [sentence] = judge_stack("cost-team-budget", gpus(1)).sentences
+    assert "has no owner: gpus $590" in sentence
+    assert judge_stack("cost-team-budget", gpus(1, tags={"owner": "vision"})).sentences == []
+
+
+def test_every_control_of_the_pack_is_tested_here_and_says_what_to_set():
+    assert {each.name for each in POLICIES} == RESOURCES.keys() | STACKS.keys()
+    assert all(each.must and each.fix for each in CONTROLS)
+    assert {each.name for each in CONTROLS if each.always} == {
         "cost-stack-budget",
-        "cost-priced",
+        "cost-team-budget",
         "cost-pool-limit",
-        "teams-have-a-gpu-quota",
-        "cost-endpoint-autoscale",
-        "cost-tags",
-        "cost-node-tags",
-        "cost-budget-exists",
-        "cost-eks-extended",
-        "cost-ebs-gp3",
-        "s3-abort-mpu",
-        "cost-ecr-lifecycle",
     }
 
 
