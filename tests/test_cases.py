@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pulumi_policy import StackValidationPolicy
 
 from infra.check import PACKS
 from infra.settings import ROOT
+from policies import reliability
 
 CASES = Path(__file__).with_name("cases")
 TAGS = {"environment": "prod", "owner": "a-team", "project": "slipway", "cost-center": "1", "managed-by": "pulumi"}
@@ -23,6 +25,9 @@ CONFIG = {
     "slipway:usd_per_month": "1000000",
 }
 """Cases are judged as parts of a stack that serves customers: what is asked there only is asked of them."""
+
+JUDGED = date(2026, 11, 21)
+"""The day of the suites' verdicts: what AWS supports changes."""
 
 Case = dict[str, Any]
 
@@ -56,7 +61,8 @@ of it."""
 
 
 @pytest.fixture(autouse=True)
-def production() -> Iterator[None]:
+def production(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(reliability, "today", lambda: JUDGED)
     set_all_config(CONFIG)
     yield
     set_all_config({})

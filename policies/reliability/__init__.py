@@ -192,15 +192,14 @@ def _captured(configuration: Props) -> Iterator[Finding]:
     if capture == UNKNOWN:
         yield Unknown("dataCaptureConfig")
         return
-    yield from settled(
-        {"": (Setting("enableCapture", (True,), "or nobody can tell what was asked, and nothing watches for drift"),)},
-        "",
-        capture or {},
-    )
-    modes = {each.get("captureMode") for each in (capture or {}).get("captureOptions") or () if each != UNKNOWN}
+    if not capture:
+        yield "dataCaptureConfig is not set, so nobody can tell what was asked, and nothing watches for drift: set it"
+        return
+    yield from settled({"": (Setting("enableCapture", (True,), "or nothing is captured"),)}, "", capture)
+    modes = {each.get("captureMode") for each in capture.get("captureOptions") or () if each != UNKNOWN}
     for mode in sorted({"Input", "Output"} - modes):
         yield f"dataCaptureConfig.captureOptions has no {mode}: add it, for monitors compare what went in and came out"
-    if (capture or {}).get("initialSamplingPercentage") == 0:
+    if capture.get("initialSamplingPercentage") == 0:
         yield "dataCaptureConfig.initialSamplingPercentage is 0, so nothing is captured: set 1 or more"
 
 
