@@ -23,6 +23,7 @@ from policies.access.exposure import (
     LAUNCH_TEMPLATE,
     MODEL,
     MONITORING_SCHEDULE,
+    NODE_CLASS,
     NODE_GROUP,
     NOTEBOOK,
     PUBLIC_ACCESS_BLOCK,
@@ -42,6 +43,7 @@ from policies.access.network import (
     VPC,
 )
 from policies.rules import UNKNOWN
+from policies.sagemaker import PIPELINE
 
 BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 OWNERSHIP = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
@@ -49,6 +51,7 @@ FUNCTION = "aws:lambda/function:Function"
 SERVICE = "aws:ec2/vpcEndpointService:VpcEndpointService"
 
 BLOCKED = dict.fromkeys(("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"), True)
+PLACED = {"Subnets": ["subnet-a"], "SecurityGroupIds": ["sg-a"]}
 IN_VPC = {"subnets": ["subnet-a"], "securityGroupIds": ["sg-a"]}
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/platform-admin"
 TEAM = f"arn:aws:iam::{ACCOUNT}:role/churn"
@@ -91,6 +94,14 @@ def granted(who, policy, scope="cluster", namespaces=None):
         "policyArn": f"{ACCESS_POLICIES}{policy}",
         "accessScope": {"type": scope, **named},
     }
+
+
+def step(kind, **arguments):
+    return {"Name": kind, "Type": kind, "Arguments": arguments}
+
+
+def pipeline(*steps):
+    return {"pipelineDefinition": json.dumps({"Steps": steps})}
 
 
 def packed(text):
@@ -160,6 +171,17 @@ ACCEPTED = [
         DOMAIN,
         {"appNetworkAccessType": "VpcOnly", "defaultUserSettings": {"securityGroups": ["sg-a"]}},
     ),
+    (
+        "sm-pipeline-isolation",
+        PIPELINE,
+        pipeline(
+            step("Training", EnableNetworkIsolation=True, VpcConfig=PLACED),
+            step("Processing", NetworkConfig={"EnableNetworkIsolation": True, "VpcConfig": PLACED}),
+            step("Lambda"),
+        ),
+    ),
+    ("ec2-imdsv2", NODE_CLASS, {"spec": {}}),
+    ("lt-hop-limit", NODE_CLASS, {"spec": {"metadataOptions": {"httpPutResponseHopLimit": 1}}}),
     ("sm-domain-sso", DOMAIN, {"authMode": "SSO"}),
     ("sm-domain-docker", DOMAIN, {}),
     (
@@ -268,6 +290,21 @@ REFUSED = [
         {"monitoringScheduleConfig": {"monitoringJobDefinition": {"networkConfig": {"vpcConfig": IN_VPC}}}},
         "enableNetworkIsolation is not set",
     ),
+    (
+        "sm-pipeline-isolation",
+        PIPELINE,
+        pipeline(step("Condition", IfSteps=[step("Processing", NetworkConfig={"VpcConfig": PLACED})])),
+        "step Processing: Arguments.NetworkConfig.EnableNetworkIsolation is not true",
+    ),
+    (
+        "sm-pipeline-isolation",
+        PIPELINE,
+        pipeline(step("Training", EnableNetworkIsolation=True, VpcConfig={**PLACED, "Subnets": []})),
+        "step Training: Arguments.VpcConfig.Subnets is not set",
+    ),
+    ("ec2-imdsv2", NODE_CLASS, {"spec": {"metadataOptions": {"httpTokens": "optional"}}}, "set 'required'"),
+    ("lt-hop-limit", NODE_CLASS, {"spec": {"metadataOptions": {"httpPutResponseHopLimit": 2}}}, "HopLimit is 2"),
+    ("ec2-no-public-ip", NODE_CLASS, {"spec": {"associatePublicIPAddress": True}}, "the Internet can reach it"),
     ("sm-domain-vpc-only", DOMAIN, {"defaultUserSettings": {"securityGroups": ["sg-a"]}}, "set 'VpcOnly'"),
     ("sm-domain-vpc-only", DOMAIN, {"appNetworkAccessType": "VpcOnly"}, "securityGroups is not set"),
     (

@@ -12,6 +12,7 @@ from typing import Any
 
 from pulumi_policy import Severity
 
+from policies import sagemaker
 from policies.access import network
 from policies.access.images import is_ours, pinned, registry_of, registry_sentence
 from policies.access.kubernetes import CONTAINERS, POD_SPECS
@@ -45,6 +46,8 @@ ACCESS_ENTRY = "aws:eks/accessEntry:AccessEntry"
 ACCESS_POLICY = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
 INSTANCE = "aws:ec2/instance:Instance"
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
+"""What Karpenter starts nodes from: where it says nothing, they demand IMDSv2 within one hop."""
 MODEL = "aws:sagemaker/model:Model"
 NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
 TRAINING_JOB = "aws:sagemaker/trainingJob:TrainingJob"
@@ -232,25 +235,23 @@ def _no_open_ssh(resource_type: str, inputs: Props) -> Iterator[Finding]:
 # Machines.
 
 
+TOKENS_WHY = "or any forged request can read the role's credentials"
+TOKENS = {
+    **dict.fromkeys((LAUNCH_TEMPLATE, INSTANCE), (Setting("metadataOptions.httpTokens", ("required",), TOKENS_WHY),)),
+    NODE_CLASS: (Setting("spec.metadataOptions?.httpTokens?", ("required",), TOKENS_WHY),),
+}
+
+
 def _demands_tokens(resource_type: str, inputs: Props) -> Iterator[Finding]:
     [(_, endpoint)] = find(inputs, "metadataOptions.httpEndpoint")
-    if endpoint == "disabled":
-        return
-    tokens = Setting(
-        "metadataOptions.httpTokens", ("required",), "or any forged request can read the role's credentials"
-    )
-    yield from settled({resource_type: (tokens,)}, resource_type, inputs)
+    if endpoint != "disabled":
+        yield from settled(TOKENS, resource_type, inputs)
 
 
+HOPS_WHY = "or pods can read the node's credentials: images such as Amazon Linux 2023 start with 2"
 HOP_LIMIT = {
-    resource_type: (
-        Setting(
-            "metadataOptions.httpPutResponseHopLimit",
-            (1,),
-            "or pods can read the node's credentials: images such as Amazon Linux 2023 start with 2",
-        ),
-    )
-    for resource_type in (LAUNCH_TEMPLATE, INSTANCE)
+    **dict.fromkeys((LAUNCH_TEMPLATE, INSTANCE), (Setting("metadataOptions.httpPutResponseHopLimit", (1,), HOPS_WHY),)),
+    NODE_CLASS: (Setting("spec.metadataOptions?.httpPutResponseHopLimit?", (1,), HOPS_WHY),),
 }
 # A launch template writes its booleans as text.
 PUBLIC_ADDRESS = {
@@ -260,6 +261,7 @@ PUBLIC_ADDRESS = {
         ),
     ),
     INSTANCE: (Setting("associatePublicIpAddress?", (False,), "or the Internet can reach it"),),
+    NODE_CLASS: (Setting("spec.associatePublicIPAddress?", (False,), "or the Internet can reach it"),),
 }
 
 
@@ -408,7 +410,29 @@ def _no_docker(resource_type: str, inputs: Props) -> Iterator[Finding]:
             )
 
 
-def _no_shell(resource_type: str, inputs: Props) -> Iterator[Finding]:
+# Where a step of a pipeline that runs code says how it is isolated.
+STEPS = {"Training": "Arguments", "Processing": "Arguments.NetworkConfig", "Tuning": "Arguments.TrainingJobDefinition"}
+
+
+def _steps_are_isolated(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    definition = inputs.get("pipelineDefinition")
+    if definition == UNKNOWN:
+        yield Unknown("pipelineDefinition")
+        return
+    document = sagemaker.read(definition) or {}
+    for step in sagemaker.steps(document):
+        where = STEPS.get(str(step.get("Type")))
+        if where is None:
+            continue
+        at = f"pipelineDefinition, step {step.get('Name')}: {where}"
+        if sagemaker.default_of(document, sagemaker.at(step, f"{where}.EnableNetworkIsolation")) is not True:
+            yield f"{at}.EnableNetworkIsolation is not true: set it, or data can leave"
+        for name in ("Subnets", "SecurityGroupIds"):
+            if not sagemaker.at(step, f"{where}.VpcConfig.{name}"):
+                yield f"{at}.VpcConfig.{name} is not set, so it runs outside our network: set it"
+
+
+def _no_shell(inputs: Props) -> Iterator[Finding]:
     if not is_production():
         return
     for path in ("productionVariants?.*?.enableSsmAccess?", "shadowProductionVariants?.*?.enableSsmAccess?"):
@@ -622,7 +646,7 @@ CONTROLS: list[Control] = [
         ("FSBP EC2.8", "FSBP EC2.170", "CIS 7.0 6.7", "CKV_AWS_79"),
         "Set metadataOptions.httpTokens to required.",
         rule=_demands_tokens,
-        types=frozenset({INSTANCE, LAUNCH_TEMPLATE}),
+        types=frozenset(TOKENS),
     ),
     Control(
         "lt-hop-limit",
@@ -735,6 +759,15 @@ CONTROLS: list[Control] = [
         types=frozenset(ISOLATED_JOBS),
     ),
     Control(
+        "sm-pipeline-isolation",
+        "Every step of a pipeline that runs code runs in our network and calls nobody.",
+        HIGH,
+        (),
+        "Use components.TrainingPipeline, or set EnableNetworkIsolation and VpcConfig in the step.",
+        rule=_steps_are_isolated,
+        types=frozenset({sagemaker.PIPELINE}),
+    ),
+    Control(
         "sm-domain-vpc-only",
         "A Studio domain calls others only through our network.",
         HIGH,
@@ -766,8 +799,7 @@ CONTROLS: list[Control] = [
         MEDIUM,
         (),
         "Remove enableSsmAccess from every variant.",
-        rule=_no_shell,
-        types=frozenset({ENDPOINT_CONFIGURATION}),
+        **sagemaker.of_configurations(_no_shell),
     ),
     Control(
         "no-secrets-in-env",
