@@ -217,6 +217,23 @@ def test_a_second_up_changes_nothing_and_says_so(slipway: Slipway, first: Any) -
     assert "Nothing changed" in done.stdout
 
 
+def test_every_role_is_granted_what_it_used_and_whatever_else_is_explained(slipway: Slipway, first: Any) -> None:
+    """Last of those that ask the first emulator: the evidence is all that was done to it above."""
+    done = slipway.run("access", "--json")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["counts"]["roles"] > 20
+    assert told["counts"]["used"] > 100
+    roles = told["roles"].items()
+    missing = [(role, each["action"], each["why"]) for role, found in roles for each in found["missing"]]
+    assert missing == []
+    unexplained = [
+        (role, each["action"], each["resource"]) for role, found in roles for each in found["unused"] if not each["why"]
+    ]
+    assert unexplained == []
+    assert told["stale_explanations"] == []
+
+
 def test_a_missing_state_file_is_told_and_nothing_is_made_twice(slipway: Slipway, first: Any) -> None:
     state = slipway.work / "state" / "platform-local.json"
     aside = state.rename(slipway.work / "aside.json")
