@@ -40,7 +40,7 @@ class Slipway:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=5 * MINUTES,
+            timeout=10 * MINUTES,
         )
 
     def json(self, *arguments: str) -> Any:
