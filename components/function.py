@@ -101,12 +101,13 @@ class Function(pulumi.ComponentResource):
 def _may_join_network(name: str) -> list[Statement]:
     """What Lambda does with a function's role to join it to a network, and what the function's own code may not.
 
-    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html: deleting takes any resource.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html: which interfaces nobody knows beforehand.
     """
     interfaces = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"]
     looks = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
     return [
-        allow(interfaces, local_arn("ec2", "*/*")),
+        allow(interfaces, local_arn("ec2", "network-interface/*")),
+        allow(interfaces[:1], *(local_arn("ec2", f"{kind}/*") for kind in ("subnet", "security-group"))),
         allow(looks, "*"),
         {
             "Effect": "Deny",
