@@ -106,16 +106,15 @@ class Product:
         with_execution: set[str] = set()
         for pipeline in self._pipelines:
             for execution in self._executions(pipeline):
-                jobs = self._jobs_of(execution)
-                with_execution |= jobs
-                kept = protected & jobs
+                its = self._jobs_of(execution)
+                with_execution |= its
                 yield Found(
                     kind="execution",
                     name=_short(execution),
                     now={"runs": True},
                     stopped={"runs": False},
-                    protected=bool(kept),
-                    note=f"with its {', '.join(sorted(_short(each) for each in jobs))}" if jobs else "",
+                    protected=bool(protected & its),
+                    note=f"with its {', '.join(sorted(_short(each) for each in its))}" if its else "",
                 )
         for kind, jobs in running.items():
             for arn, name, tags in jobs:
