@@ -102,8 +102,8 @@ ACCEPTED = [
     ("k8s-requests-limits", POD, pod(resources={"limits": {"cpu": "1", "memory": "1Gi"}})),
     ("k8s-gpu-limits", POD, pod(spec=ON_GPUS, resources={"limits": GPU})),
     ("k8s-gpu-limits", POD, pod(spec={**ON_GPUS, "tolerations": [{"operator": "Exists"}]}, resources={"limits": GPU})),
-    ("k8s-gpu-limits", NODE_GROUP, {"instanceTypes": ["m7i.large"]}),
-    ("k8s-gpu-limits", NODE_GROUP, {"instanceTypes": ["g6.xlarge"], "taints": [{"key": "nvidia.com/gpu"}]}),
+    ("k8s-gpu-taints", NODE_GROUP, {"instanceTypes": ["m7i.large"]}),
+    ("k8s-gpu-taints", NODE_GROUP, {"instanceTypes": ["g6.xlarge"], "taints": [{"key": "nvidia.com/gpu"}]}),
     ("k8s-rbac-no-wildcard", ROLE, role(["get"], ["pods"])),
     ("k8s-rbac-no-escalate", CLUSTER_ROLE, role(["get", "create"], ["roles"], ["rbac.authorization.k8s.io"])),
     ("k8s-rbac-no-escalate", ROLE, role(["create"], ["serviceaccounts"])),
@@ -154,8 +154,9 @@ REFUSED = [
 ]
 
 REFUSED_ELSE = [
-    ("k8s-gpu-limits", NODE_GROUP, {"instanceTypes": ["g6.xlarge"]}, "taints is not set"),
-    ("k8s-gpu-limits", NODE_POOL, {"spec": {"limits": {"nvidia.com/gpu": 8}}}, "taints is not set"),
+    ("k8s-gpu-taints", NODE_GROUP, {"instanceTypes": ["g6.xlarge"]}, "taints is not set"),
+    ("k8s-gpu-taints", NODE_GROUP, {"labels": {"nvidia.com/gpu.present": "true"}}, "taints is not set"),
+    ("k8s-gpu-taints", NODE_POOL, {"spec": {"limits": {"nvidia.com/gpu": 8}}}, "taints is not set"),
     ("k8s-rbac-no-wildcard", CLUSTER_ROLE, role(["*"], ["pods"]), "rules.0.verbs is *"),
     ("k8s-rbac-no-escalate", CLUSTER_ROLE, role(["impersonate"], ["users"]), "act as others"),
     (

@@ -393,37 +393,24 @@ def _on_gpu_nodes(pod: Pod, resource: str) -> Iterator[Finding]:
         yield f"{pod.where}.tolerations tolerates no taint of GPU nodes: add {{key: {resource}, operator: Exists}}"
 
 
+def _mapping(value: Any) -> Props:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _of_devices(key: Any) -> bool:
     return str(key or "").startswith(DEVICES)
 
 
-def _gpu_rule() -> Control:
-    """Pods with GPUs say so, and nodes with GPUs keep others off."""
-    pods = _control(
-        "k8s-gpu-limits",
-        "Who takes GPUs says how many, of which pool, and tolerates its taint; nodes with GPUs keep all others off.",
-        Severity.MEDIUM,
-        (),
-        "Set resources.limits of the GPU, nodeSelector and tolerations; on a node group, a taint.",
-        container=_gpus,
-        types=WORKLOADS | {NODE_GROUP, NODE_POOL},
-    )
-    of_pods = pods.rule
-    assert of_pods is not None
-
-    def rule(resource_type: str, inputs: Props) -> Iterator[Finding]:
-        if resource_type in WORKLOADS:
-            yield from of_pods(resource_type, inputs)
-        elif resource_type == NODE_POOL:
-            for where, taints in find(inputs, "spec.template.spec.taints"):
-                if _limit(inputs, GPU) and not taints:
-                    yield f"{where} is not set, so pods without GPUs keep dear nodes busy: taint them with {GPU}"
-        else:
-            types = inputs.get("instanceTypes")
-            if types != UNKNOWN and any(gpus_of(str(each)) for each in types or ()) and not inputs.get("taints"):
-                yield f"taints is not set, so pods without GPUs keep dear nodes busy: taint them with {GPU}"
-
-    return Control(pods.name, pods.must, pods.severity, pods.published, pods.fix, rule=rule, types=pods.types)
+def _others_kept_off(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    if resource_type == NODE_POOL:
+        where, has_gpus = "spec.template.spec.taints", bool(_limit(inputs, GPU))
+    else:
+        types = inputs.get("instanceTypes")
+        known = any(gpus_of(str(each)) for each in types or ()) if types != UNKNOWN else False
+        where, has_gpus = "taints", known or any(map(_of_devices, _mapping(inputs.get("labels"))))
+    for path, taints in find(inputs, where):
+        if has_gpus and not taints:
+            yield f"{path} is not set, so pods without GPUs keep dear nodes busy: taint them with {GPU}"
 
 
 # Names and places.
@@ -962,7 +949,23 @@ CONTROLS: list[Control] = [
         "Add a PodDisruptionBudget with maxUnavailable 1 for its labels.",
         stack_rule=_budgeted,
     ),
-    _gpu_rule(),
+    _control(
+        "k8s-gpu-limits",
+        "Who takes GPUs says how many, of which pool, and tolerates its taint.",
+        MEDIUM,
+        (),
+        f"Set resources.limits.{GPU}, nodeSelector slipway/pool, and tolerations.",
+        container=_gpus,
+    ),
+    Control(
+        "k8s-gpu-taints",
+        "Nodes with GPUs keep off pods that take none.",
+        MEDIUM,
+        (),
+        "Use components.GpuNodeGroup or components.KarpenterPool, or taint the nodes.",
+        rule=_others_kept_off,
+        types=frozenset({NODE_GROUP, NODE_POOL}),
+    ),
     Control(
         "k8s-gpu-quota",
         "Every team may take so many GPUs and no more, and all together no more than there can be.",
