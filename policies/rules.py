@@ -251,16 +251,6 @@ def _all_declared(args: StackValidationArgs) -> Sequence[Declared]:
     return known
 
 
-def policy(rule: Rule, severity: Severity) -> Policy:
-    """The policy that reports what `rule` yields about each resource, named and described by the rule itself."""
-    return control_policy(Control(_name(rule), _description(rule), severity, (), "", rule=rule))
-
-
-def stack_policy(rule: StackRule, severity: Severity) -> Policy:
-    """The policy that reports what `rule` yields about a whole stack, named and described by the rule itself."""
-    return control_policy(Control(_name(rule), _description(rule), severity, (), "", stack_rule=rule))
-
-
 @dataclass(frozen=True)
 class _Declared:
     type: str
@@ -299,14 +289,6 @@ def _ended(expired: Exemption | None) -> str:
     if expired is None:
         return ""
     return f" (its exception in {SHOWN}, {expired.ticket} of {expired.owner}, has expired on {expired.expires})"
-
-
-def _name(rule: Callable[..., Any]) -> str:
-    return rule.__name__.replace("_", "-")
-
-
-def _description(rule: Callable[..., Any]) -> str:
-    return " ".join((rule.__doc__ or "").split("\n\n")[0].split())
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-import policies.cost as pack
+from policies.cost import CONTROLS, POLICIES
 from policies.rules import exception_policies
 
-exceptions = exception_policies(getattr(pack, "CONTROLS", []))
-PolicyPack("slipway-cost", [*pack.POLICIES, *exceptions], EnforcementLevel.MANDATORY)
+PolicyPack("slipway-cost", [*POLICIES, *exception_policies(CONTROLS)], EnforcementLevel.MANDATORY)

@@ -1,7 +1,6 @@
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-import policies.encryption as pack
+from policies.encryption import CONTROLS, POLICIES
 from policies.rules import exception_policies
 
-exceptions = exception_policies(getattr(pack, "CONTROLS", []))
-PolicyPack("slipway-encryption", [*pack.POLICIES, *exceptions], EnforcementLevel.MANDATORY)
+PolicyPack("slipway-encryption", [*POLICIES, *exception_policies(CONTROLS)], EnforcementLevel.MANDATORY)
