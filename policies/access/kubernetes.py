@@ -122,6 +122,10 @@ PodJudge = Callable[[Pod], Iterator[Finding]]
 ContainerJudge = Callable[[Pod, str, Props], Iterator[Finding]]
 
 
+def _mapping(value: Any) -> Props:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _pods(resource_type: str, inputs: Props) -> Iterator[Pod | Finding]:
     driver = _driver(inputs) if resource_type == DAEMON_SET else Driver(re.compile(""))
     path = POD_SPECS[resource_type]
@@ -133,13 +137,13 @@ def _pods(resource_type: str, inputs: Props) -> Iterator[Pod | Finding]:
         else:
             at = path.removesuffix("spec") + "metadata?.annotations?"
             annotations = next((each for _, each in find(inputs, at.lstrip("."))), None)
-            yield Pod(resource_type, where, spec, annotations if isinstance(annotations, Mapping) else {}, driver)
+            yield Pod(resource_type, where, spec, _mapping(annotations), driver)
 
 
 def _driver(inputs: Props) -> Driver:
     """What a DaemonSet needs for being a node's driver."""
-    metadata = inputs.get("metadata")
-    name, namespace = (metadata.get("name"), metadata.get("namespace")) if isinstance(metadata, Mapping) else ("", "")
+    metadata = _mapping(inputs.get("metadata"))
+    name, namespace = metadata.get("name"), metadata.get("namespace")
     known = (each for each in DRIVERS if namespace == "kube-system" and each.pods.fullmatch(str(name)))
     return next(known, Driver(re.compile("")))
 
@@ -365,14 +369,9 @@ def _probed(pod: Pod, where: str, container: Props) -> Iterator[Finding]:
 
 def _gpus(pod: Pod, where: str, container: Props) -> Iterator[Finding]:
     """What a container takes of GPUs stands in its limits: Kubernetes refuses it in requests alone."""
-    resources = container.get("resources")
-    if not isinstance(resources, Mapping):
-        return
+    resources = _mapping(container.get("resources"))
     taken = {
-        key
-        for kind in ("requests", "limits")
-        for key in (resources.get(kind) if isinstance(resources.get(kind), Mapping) else None) or ()
-        if str(key).startswith(DEVICES)
+        key for kind in ("requests", "limits") for key in _mapping(resources.get(kind)) if str(key).startswith(DEVICES)
     }
     limits = resources.get("limits")
     for name in sorted(taken):
@@ -391,10 +390,6 @@ def _on_gpu_nodes(pod: Pod, resource: str) -> Iterator[Finding]:
         for each in tolerations or ()
     ):
         yield f"{pod.where}.tolerations tolerates no taint of GPU nodes: add {{key: {resource}, operator: Exists}}"
-
-
-def _mapping(value: Any) -> Props:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _of_devices(key: Any) -> bool:
@@ -557,7 +552,7 @@ def _name(namespace: Declared) -> Any:
 
 def _labels(of: Declared) -> Props:
     found = next((each for _, each in find(of.inputs, "metadata?.labels?")), None)
-    return found if isinstance(found, Mapping) else {}
+    return _mapping(found)
 
 
 def _within(each: Declared, namespace: Declared) -> bool:
@@ -684,7 +679,7 @@ def _gpus_at_most(resources: Sequence[Declared]) -> tuple[float, bool]:
 
 def _shares(labels: Any) -> bool:
     """Whether a node's GPUs are offered in parts, under another name."""
-    return isinstance(labels, Mapping) and labels.get(SHARING_LABEL, "whole") != "whole"
+    return bool(_mapping(labels).get(SHARING_LABEL, "whole") != "whole")
 
 
 def _types(group: Declared, resources: Sequence[Declared]) -> list[Any]:
