@@ -36,6 +36,8 @@ SECRET = "aws:secretsmanager/secret:Secret"
 SUBNET = "aws:ec2/subnet:Subnet"
 TABLE = "aws:dynamodb/table:Table"
 TARGET = "aws:cloudwatch/eventTarget:EventTarget"
+TOPICS = "aws:sns/topic:Topic"
+USERS = "aws:cognito/userPool:UserPool"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 LOST = "arn:aws:sqs:us-east-1:123456789012:lost"
 TODAY = date(2026, 11, 21)
@@ -81,6 +83,7 @@ ACCEPTED = [
     ("ddb-pitr", TABLE, {"pointInTimeRecovery": {"enabled": True}}),
     ("rel-ddb-deletion-protection", TABLE, {"deletionProtectionEnabled": True}),
     ("rel-eks-deletion-protection", CLUSTER, {"deletionProtection": True}),
+    ("rel-cognito-deletion-protection", USERS, {"deletionProtection": "ACTIVE"}),
     ("eks-logging-all", CLUSTER, {"enabledClusterLogTypes": [*reliability.LOG_TYPES]}),
     ("eks-version-supported", CLUSTER, {"version": "1.35"}),
     ("eks-version-supported", NODES, {}),
@@ -124,6 +127,7 @@ REFUSED = [
     ("ddb-pitr", TABLE, {}, "pointInTimeRecovery.enabled is not set"),
     ("rel-ddb-deletion-protection", TABLE, {"deletionProtectionEnabled": False}, "is False: set True"),
     ("rel-eks-deletion-protection", CLUSTER, {}, "deletionProtection is not set"),
+    ("rel-cognito-deletion-protection", USERS, {}, "deletionProtection is not set"),
     (
         "eks-logging-all",
         CLUSTER,
@@ -497,12 +501,37 @@ def test_every_secret_is_changed_by_itself():
     assert judge_stack("secret-rotated", secret).about == [secret.urn]
 
 
+def test_dead_letters_wait_for_somebody_to_look():
+    target = resource(TARGET, deadLetterConfig={"arn": LOST})
+    for seconds, findings in ((1209600, 0), (60, 1)):
+        lost = resource(QUEUE, arn=LOST, messageRetentionSeconds=seconds)
+        assert len(judge_stack("rel-sqs-dlq", lost, target).sentences) == findings
+
+
+def test_somebody_hears_what_alarms_tell():
+    topic, quiet = resource(TOPICS, "alerts"), resource(TOPICS, "answers")
+    alarm = resource(ALARM, uses={"alarmActions": [f"{TOPICS}::alerts"]})
+    mail = resource("aws:sns/topicSubscription:TopicSubscription", uses={"topic": [f"{TOPICS}::alerts"]})
+    assert judge_stack("alarm-heard", topic, quiet, alarm, mail).sentences == []
+    assert judge_stack("alarm-heard", topic, quiet, alarm).about == [topic.urn]
+
+
+def test_what_writes_logs_has_its_log_group():
+    group = resource(LOGS, name="/aws/lambda/worker")
+    assert judge_stack("logs-declared", WORKER, group).sentences == []
+    assert judge_stack("logs-declared", WORKER).about == [WORKER.urn]
+    elsewhere = resource(FUNCTION, name="worker", loggingConfig={"logGroup": "/ours"})
+    assert judge_stack("logs-declared", elsewhere).sentences == []
+
+
 STACK_RULES = {
+    "alarm-heard",
     "ecr-scan",
     "eks-ng-multi-az",
     "eks-nodes-near-cluster",
     "lambda-concurrency",
     "lambda-dlq",
+    "logs-declared",
     "rel-protect",
     "rel-sm-endpoint-rollback",
     "rel-sm-monitored",

@@ -46,6 +46,7 @@ BUCKET_NAMES = ("bucket", "id")
 VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
 LOGGING = "aws:s3/bucketLogging:BucketLogging"
 TABLE = "aws:dynamodb/table:Table"
+USER_POOL = "aws:cognito/userPool:UserPool"
 CLUSTER = "aws:eks/cluster:Cluster"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 SUBNET = "aws:ec2/subnet:Subnet"
@@ -63,6 +64,8 @@ QUEUE = "aws:sqs/queue:Queue"
 EVENT_TARGET = "aws:cloudwatch/eventTarget:EventTarget"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+TOPIC = "aws:sns/topic:Topic"
+SUBSCRIPTION = "aws:sns/topicSubscription:TopicSubscription"
 SECRET = "aws:secretsmanager/secret:Secret"
 ROTATION = "aws:secretsmanager/secretRotation:SecretRotation"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
@@ -78,7 +81,7 @@ STATEFUL: Final = frozenset(
         CLUSTER,
         "aws:sagemaker/featureGroup:FeatureGroup",
         "aws:sagemaker/domain:Domain",
-        "aws:cognito/userPool:UserPool",
+        USER_POOL,
         "aws:efs/fileSystem:FileSystem",
         "aws:rds/cluster:Cluster",
         "aws:rds/instance:Instance",
@@ -86,6 +89,12 @@ STATEFUL: Final = frozenset(
 )
 """What holds something that a new one would not."""
 
+LOGGED_BY_NAME: Final[Mapping[str, str]] = {
+    FUNCTION: "/aws/lambda/{}",
+    ENDPOINT: "/aws/sagemaker/Endpoints/{}",
+    CLUSTER: "/aws/eks/{}/cluster",
+}
+"""Where each type writes its logs."""
 LOG_TYPES: Final = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 RETENTION_DAYS: Final = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
@@ -103,7 +112,7 @@ UNIQUE_NAMES: Final[Mapping[str, str]] = {
     "aws:cloudwatch/eventRule:EventRule": "name",
     LOG_GROUP: "name",
     ALARM: "name",
-    "aws:cognito/userPool:UserPool": "name",
+    USER_POOL: "name",
     TABLE: "name",
     "aws:ec2/launchTemplate:LaunchTemplate": "name",
     "aws:ec2/securityGroup:SecurityGroup": "name",
@@ -125,7 +134,7 @@ UNIQUE_NAMES: Final[Mapping[str, str]] = {
     "aws:scheduler/scheduleGroup:ScheduleGroup": "name",
     SECRET: "name",
     MACHINE: "name",
-    "aws:sns/topic:Topic": "name",
+    TOPIC: "name",
     QUEUE: "name",
 }
 """Types whose names exist once in an account and region, and where the name is. Names inside of something, as a
@@ -353,6 +362,18 @@ def _protected(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None,
     for each in resources:
         if is_production() and each.type in STATEFUL and not each.protect:
             yield each, f"{kind(each.type)} {each.name} goes with its stack: set protect in its component's settings"
+
+
+def _declared_logs(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
+    """AWS makes the log group that is not there: with a key of its own, and for ever."""
+    groups = {each.inputs.get("name") for each in of_type(resources, LOG_GROUP)}
+    for writer, where in LOGGED_BY_NAME.items():
+        for each in of_type(resources, writer):
+            name = each.inputs.get("name")
+            if not isinstance(name, str) or name == UNKNOWN or given(at(each.inputs, "loggingConfig.logGroup")):
+                continue
+            if where.format(name) not in groups:
+                yield each, f"AWS makes the log group {where.format(name)}, and keeps it for ever: add a LogGroup"
 
 
 def _kept_logs(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -599,6 +620,14 @@ def _redriven(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, 
         )
         kept = queue.inputs.get("messageRetentionSeconds")
         worthless = isinstance(kept, int | float) and kept <= WORTHLESS_SECONDS
+        if aside and isinstance(kept, int | float) and kept < DEAD_LETTER_SECONDS:
+            yield (
+                queue,
+                (
+                    f"messageRetentionSeconds is {kept:g}: what failed on a Friday is gone before anybody looks; set"
+                    f" {DEAD_LETTER_SECONDS} or more"
+                ),
+            )
         if not aside and not worthless and not given(queue.inputs.get("redrivePolicy")):
             yield (
                 queue,
@@ -606,6 +635,8 @@ def _redriven(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, 
             )
 
 
+DEAD_LETTER_SECONDS: Final = 4 * 24 * 3600
+"""SQS's own default."""
 DEAD_LETTERS: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     QUEUE: (("redrivePolicy", "redrivePolicy"),),
     FUNCTION: (("deadLetterConfig", "deadLetterConfig.targetArn"),),
@@ -613,7 +644,7 @@ DEAD_LETTERS: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     EVENT_SOURCE: (("destinationConfig", "destinationConfig.onFailure.destinationArn"),),
     EVENT_TARGET: (("deadLetterConfig", "deadLetterConfig.arn"),),
     SCHEDULE: (("target", "target.deadLetterConfig.arn"),),
-    "aws:sns/topicSubscription:TopicSubscription": (("redrivePolicy", "redrivePolicy"),),
+    SUBSCRIPTION: (("redrivePolicy", "redrivePolicy"),),
 }
 """Where each type names the queue that takes its failures: the input, and the place in it."""
 
@@ -654,6 +685,15 @@ def _acts(resource_type: str, inputs: Props) -> Iterator[Finding]:
         yield "actionsEnabled is False, so the alarm tells nobody: leave it out"
     if not inputs.get("alarmActions"):
         yield "alarmActions is not set, so nobody hears the alarm: give it the alerts topic"
+
+
+def _heard(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
+    """A topic of another stack is judged there."""
+    alarms, subscriptions = of_type(resources, ALARM), of_type(resources, SUBSCRIPTION)
+    for topic in of_type(resources, TOPIC):
+        told = any(topic.urn in each.property_dependencies.get("alarmActions", ()) for each in alarms)
+        if told and not first(subscriptions, topic, "topic", by=("arn", "id")):
+            yield topic, f"alarms tell topic {topic.name}, and it tells nobody: add a TopicSubscription"
 
 
 def _rotates_soon(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -845,6 +885,14 @@ CONTROLS: list[Control] = [
         **in_production({CLUSTER: (Setting("deletionProtection", (True,), "or one call deletes it"),)}),
     ),
     Control(
+        "rel-cognito-deletion-protection",
+        "AWS refuses to delete a user pool of production, and with it the credentials of every client.",
+        MEDIUM,
+        (),
+        "Set deletionProtection to ACTIVE; in YAML, api.protect.",
+        **in_production({USER_POOL: (Setting("deletionProtection", ("ACTIVE",), "or one call deletes it"),)}),
+    ),
+    Control(
         "rel-protect",
         "Pulumi refuses to delete or replace what holds data in production.",
         MEDIUM,
@@ -999,6 +1047,14 @@ CONTROLS: list[Control] = [
         **_of(_acts, ALARM),
     ),
     Control(
+        "alarm-heard",
+        "Somebody is subscribed to what alarms tell.",
+        MEDIUM,
+        (),
+        "Add a TopicSubscription; in YAML, alerts.emails.",
+        stack_rule=_heard,
+    ),
+    Control(
         "secret-rotation-90",
         "A secret is changed every 90 days.",
         MEDIUM,
@@ -1021,6 +1077,14 @@ CONTROLS: list[Control] = [
         ("CKV_AWS_66", "cfn-guard CW_LOGGROUP_RETENTION_PERIOD_CHECK"),
         "Set retentionInDays; in YAML, log_days.",
         **_of(_kept_logs, LOG_GROUP),
+    ),
+    Control(
+        "logs-declared",
+        "What writes logs has its log group in the stack.",
+        LOW,
+        (),
+        "Add a LogGroup of that name; the components Function, Endpoint and Cluster do.",
+        stack_rule=_declared_logs,
     ),
     Control(
         "logs-retention-365",
