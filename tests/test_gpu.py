@@ -580,6 +580,7 @@ def build(pools: Mapping[str, GpuPool]) -> None:
         name, NetworkSpec.model_validate({"cidr": "10.9.0.0/16", "zones": ["a", "b"]}), kms_key_arn=key.arn
     )
     topic = aws.sns.Topic(name, kms_master_key_id=key.arn)
+    aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint="us@example.com")
     Budget(name, BudgetSpec(), usd_per_month=3_000_000, alerts_topic_arn=topic.arn)
     spec = ClusterSpec(
         version=VERSION,
