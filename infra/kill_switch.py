@@ -30,6 +30,13 @@ class Item:
     outcome: str
     """`done` or `failed`; empty where nothing was to be done, or it was a dry run."""
 
+    def words(self) -> str:
+        """What is, or would be, another than before."""
+        if not self.change:
+            return "no"
+        pairs = {name: (self.before.get(name), value) for name, value in self.after.items()}
+        return ", ".join(f"{name}: {_value(was)} → {_value(is_)}" for name, (was, is_) in pairs.items() if was != is_)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
@@ -49,12 +56,10 @@ class Stopped:
     def table(self) -> Table:
         """To read in a terminal."""
         table = Table(title=f"{self.stack}: {self._says()}", title_justify="left", title_style="bold", box=None)
-        for name in ("what", "name", "as it is", "becomes" if not self.act else "became", "why"):
-            table.add_column(name)
+        for name in ("what", "name", "changed" if self.act else "would change", "why"):
+            table.add_column(name, overflow="fold")
         for each in sorted(self.items, key=lambda each: not each.change):
-            after = _words(each.after) if each.change else "stays"
-            failed = " (failed)" if each.outcome == "failed" else ""
-            cells = each.kind, each.name, _words(each.before), after + failed, each.why
+            cells = each.kind, each.name, each.words(), each.why + (" (failed)" if each.outcome == "failed" else "")
             table.add_row(*map(Text, cells), style=None if each.change else "dim")
         return table
 
@@ -93,13 +98,9 @@ def stop(
     )
 
 
-def _words(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
-
-
 def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(each)}" for name, each in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return "(" + _words(value) + ")"
     return "none" if value is None else str(value)
