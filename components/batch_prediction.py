@@ -12,7 +12,7 @@ from components.alarms import Alarms
 from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.function import Function
-from components.iam import allow, default_tags, local_arn, use_key
+from components.iam import allow, default_tags, local_arn, read_with_key
 from components.ledger import may_read
 from components.logs import RetentionDays
 from components.model_registry import may_verify, packages
@@ -149,12 +149,13 @@ class BatchPrediction(pulumi.ComponentResource):
                     when={"StringLike": {"s3:prefix": [f"{prefix}/batch/incoming/*", f"{prefix}/batch/answers/*"]}},
                 ),
                 *(serving if spec.live else verifying),
-                allow(["sagemaker:DescribeTransformJob", "sagemaker:DescribeModel"], jobs, models),
+                allow(["sagemaker:DescribeTransformJob"], jobs),
+                allow(["sagemaker:DescribeModel"], models),
                 allow(
                     ["sagemaker:CreateTransformJob"],
                     jobs,
                     when={
-                        "ArnEquals": {"sagemaker:OutputKmsKey": kms_key_arn},
+                        "ArnEquals": {"sagemaker:OutputKmsKeyArn": kms_key_arn},
                         "StringEquals": {"sagemaker:InstanceTypes": [spec.instance_type]},
                     },
                 ),
@@ -170,7 +171,7 @@ class BatchPrediction(pulumi.ComponentResource):
                     role_arn,
                     when={"StringEquals": {"iam:PassedToService": SAGEMAKER}},
                 ),
-                use_key(kms_key_arn, "s3"),
+                read_with_key(kms_key_arn, "s3"),
                 allow(["kms:CreateGrant"], kms_key_arn, when={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
             ],
             environment={

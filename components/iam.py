@@ -121,6 +121,11 @@ def use_key(kms_key_arn: pulumi.Input[str], *services: str) -> Statement:
     return allow(["kms:Decrypt", "kms:GenerateDataKey"], kms_key_arn, when=condition)
 
 
+def read_with_key(kms_key_arn: pulumi.Input[str], *services: str) -> Statement:
+    """As `use_key`, for who only reads."""
+    return {**use_key(kms_key_arn, *services), "Action": ["kms:Decrypt"]}
+
+
 def attach(
     role: aws.iam.Role, name: str, policies: Sequence[str], opts: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:

@@ -296,7 +296,7 @@ def may_verify(
         allow(["s3:GetObject"], pulumi.Output.concat(bucket_arn, f"/{prefix}/models/*")),
         allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": f"{prefix}/models/*"}}),
         allow(["ecr:BatchGetImage"], image_repository_arn),
-        allow(["kms:Verify", "kms:GetPublicKey"], signing_key_arn),
+        allow(["kms:Verify"], signing_key_arn),
     ]
 
 

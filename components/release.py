@@ -14,7 +14,7 @@ from components.dashboard import Chart
 from components.dead_letters import DeadLetters
 from components.endpoint import VARIANT
 from components.function import Function
-from components.iam import Statement, allow, default_tags, document, local_arn, trust, use_key
+from components.iam import Statement, allow, default_tags, document, local_arn, read_with_key, trust, use_key
 from components.ledger import may_append, may_read
 from components.logs import RetentionDays
 from components.runbook import Guide, runbook_url
@@ -112,7 +112,7 @@ class Release(pulumi.ComponentResource):
                 *may_read(ledger_bucket_arn, name),
                 allow(["ecr:BatchGetImage"], image_repository_arn),
                 allow(["kms:Verify"], signing_key_arn),
-                use_key(kms_key_arn, "s3"),
+                read_with_key(kms_key_arn, "s3"),
             ],
             environment={
                 **names,
@@ -393,7 +393,8 @@ def _may_change(name: str, role_arn: pulumi.Input[str], kms_key_arn: pulumi.Inpu
         allow(["sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"], configurations),
         allow(["sagemaker:CreateModel", "sagemaker:DescribeModel"], models),
         allow(["sagemaker:AddTags"], models, configurations),
-        allow(["sagemaker:DescribeModelPackage"], _packages(name)),
+        # A model made of a version needs the right on the version, too.
+        allow(["sagemaker:CreateModel", "sagemaker:DescribeModelPackage"], _packages(name)),
         allow(
             ["sagemaker:DescribeInferenceComponent", "sagemaker:UpdateInferenceComponent"],
             _arn("inference-component", name),

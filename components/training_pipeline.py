@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, StringConstraints, field_validator, mod
 from components.alarms import Alarms
 from components.dashboard import Chart
 from components.function import Function
-from components.iam import Statement, allow, document, local_arn, trust, use_key
+from components.iam import Statement, allow, document, local_arn, read_with_key, trust
 from components.logs import RetentionDays
 from components.model_registry import may_register
 from components.runbook import Guide
@@ -692,7 +692,7 @@ class TrainingPipeline(pulumi.ComponentResource):
                 allow(
                     ["s3:GetObject"], pulumi.Output.concat(lake, "/models/*"), pulumi.Output.concat(lake, "/training/*")
                 ),
-                use_key(kms_key_arn, "s3"),
+                read_with_key(kms_key_arn, "s3"),
                 *([allow(["sagemaker:CallMlflowAppApi"], mlflow_arn)] if mlflow_arn is not None else []),
             ],
             environment={"MLFLOW_ARN": mlflow_arn} if mlflow_arn is not None else None,
@@ -726,7 +726,7 @@ class TrainingPipeline(pulumi.ComponentResource):
                 allow(
                     ["s3:GetObject"], pulumi.Output.concat(lake, "/models/*"), pulumi.Output.concat(lake, "/training/*")
                 ),
-                use_key(kms_key_arn, "s3"),
+                read_with_key(kms_key_arn, "s3"),
             ),
             opts=child,
         )
@@ -813,7 +813,7 @@ def _jobs(place: Place, told: Mapping[str, Any]) -> list[Statement]:
                 arn,
                 when={
                     "Bool": {"sagemaker:NetworkIsolation": "true"},
-                    "ArnEquals": {"sagemaker:OutputKmsKey": place.kms_key_arn},
+                    "ArnEquals": {"sagemaker:OutputKmsKeyArn": place.kms_key_arn},
                     "Null": {"sagemaker:VpcSubnets": "false", "sagemaker:VpcSecurityGroupIds": "false"},
                     "ForAllValues:StringEquals": {
                         "sagemaker:VpcSubnets": place.subnet_ids,

@@ -275,9 +275,9 @@ def suggest(used: Iterable[Grant], missing: Iterable[Need]) -> Iterator[Mapping[
     by_actions: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)
     for (resource, key), actions in by_place.items():
         by_actions[tuple(sorted(set(actions))), key].append(resource)
-    for (actions, key), resources in by_actions.items():
+    for (together, key), resources in by_actions.items():
         more = {"Condition": by_condition[key]} if by_condition[key] else {}
-        yield {"Effect": "Allow", "Action": list(actions), "Resource": resources, **more}
+        yield {"Effect": "Allow", "Action": list(together), "Resource": resources, **more}
 
 
 # --- what is deployed -------------------------------------------------------------------------------------------------

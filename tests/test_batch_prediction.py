@@ -54,7 +54,7 @@ def test_its_role_makes_only_encrypted_isolated_jobs_of_its_own() -> None:
     [passed] = allowing(made, "iam:PassRole")
 
     assert job_["Resource"] == ["arn:aws:sagemaker:us-east-1:123456789012:transform-job/churn-batch-*"]
-    assert job_["Condition"]["ArnEquals"] == {"sagemaker:OutputKmsKey": KEY}
+    assert job_["Condition"]["ArnEquals"] == {"sagemaker:OutputKmsKeyArn": KEY}
     assert model["Condition"] == {"Bool": {"sagemaker:NetworkIsolation": "true"}}
     assert passed["Resource"] == [ROLE]
     assert not allowing(made, "s3:PutObject")

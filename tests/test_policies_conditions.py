@@ -11,7 +11,7 @@ ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
 BUCKET = "arn:aws:s3:::data"
 JOB = "arn:aws:sagemaker:us-east-1:123456789012:training-job/*"
 GUARDED = {
-    "ArnEquals": {"sagemaker:OutputKmsKey": KEY},
+    "ArnEquals": {"sagemaker:OutputKmsKeyArn": KEY},
     "Bool": {"sagemaker:NetworkIsolation": "true"},
     "ForAllValues:StringEquals": {
         "sagemaker:InstanceTypes": ["ml.m5.large"],

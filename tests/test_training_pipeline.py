@@ -189,7 +189,7 @@ def test_its_role_starts_only_jobs_of_this_kind_and_never_approves() -> None:
     [passed] = allowing(made, "iam:PassRole")
 
     assert train["Condition"]["Bool"] == {"sagemaker:NetworkIsolation": "true"}
-    assert train["Condition"]["ArnEquals"] == {"sagemaker:OutputKmsKey": KEY}
+    assert train["Condition"]["ArnEquals"] == {"sagemaker:OutputKmsKeyArn": KEY}
     assert train["Condition"]["ForAllValues:StringEquals"] == {
         "sagemaker:VpcSubnets": ["subnet-a"],
         "sagemaker:VpcSecurityGroupIds": ["sg-a"],

@@ -41,7 +41,7 @@ DEMANDS = (
     Demand(("kms:CreateGrant",), ("kms:GrantIsForAWSResource",), "or it can give the key to anyone"),
     Demand(("iam:PassRole",), ("iam:PassedToService",), "or any service may act as that role"),
     Demand(("cloudwatch:PutMetricData",), ("cloudwatch:namespace",), "or it can write over the metrics of alarms"),
-    Demand((*JOBS, "sagemaker:CreateTransformJob"), ("sagemaker:OutputKmsKey",), "or results are not encrypted"),
+    Demand((*JOBS, "sagemaker:CreateTransformJob"), ("sagemaker:OutputKmsKeyArn",), "or results are not encrypted"),
     Demand(
         (*JOBS, "sagemaker:CreateTransformJob"),
         ("sagemaker:InstanceTypes",),
