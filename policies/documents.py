@@ -232,9 +232,8 @@ def judged(
     A text that is no document is passed over: one rule of its own refuses it.
     """
     for where, text in documents(table, resource_type, inputs):
-        if text == UNKNOWN:
+        if UNKNOWN in str(text):  # all of it, or a part: then the rest is judged by now
             yield Unknown(where)
-            continue
         try:
             statements = parse(text)
         except DocumentError:

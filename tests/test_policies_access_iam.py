@@ -548,6 +548,13 @@ def test_what_only_a_deployment_will_know_is_deferred_not_passed(
     assert path in verdict.unknown
 
 
+def test_of_a_document_that_is_known_in_part_the_rest_is_judged() -> None:
+    statements = [{"Effect": "Allow", "Action": UNKNOWN, "Resource": "*"}, {"Effect": "Allow", "Action": "s3:*"}]
+    verdict = judge("iam-no-service-wildcard", ROLE_POLICY, {"policy": {"Statement": statements}})
+    assert verdict.unknown == ["policy"]
+    assert "statement 2: allows s3:*" in verdict.sentences[0]
+
+
 def test_every_control_has_a_case_that_passes_and_one_that_fails() -> None:
     of_stacks = {each.name for each in STACKS}
     rules = {each.name for each in (*identity.CONTROLS, *sharing.CONTROLS)} - of_stacks
