@@ -119,7 +119,7 @@ def cheapest_fit(resources: Sequence[Declared], usage: Usage, tags: Mapping[str,
 
 
 def _result(
-    made: Sequence[tuple[Kind, str]],
+    made: list[tuple[Kind, str]],
     final: Sequence[Declared],
     cost: Cost,
     limit: float,

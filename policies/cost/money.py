@@ -190,7 +190,7 @@ def _heard(inputs: Props) -> Iterator[Finding]:
 
 def _budget_scoped(_: str, inputs: Props) -> Iterator[Finding]:
     """What a budget counts is told by tags: without, it counts the whole account, and each stack's rings for all."""
-    expression = inputs.get("filterExpression")
+    expression: Any = inputs.get("filterExpression")
     if given(expression) and expression != UNKNOWN and (expression.get("tags") or {}).get("key"):
         return
     filters = inputs.get("costFilters") or []
@@ -208,7 +208,7 @@ def _budget_matches(resources: Sequence[Declared]) -> Findings:
     limit = usd_per_month()
     expected = sum(line.expected_usd for line in estimate(resources))
     for budget in of_type(resources, BUDGET):
-        amount = budget.inputs.get("limitAmount")
+        amount: Any = budget.inputs.get("limitAmount")
         if amount == UNKNOWN:
             yield budget, Unknown("limitAmount")
         elif given(amount) and float(amount) > limit:

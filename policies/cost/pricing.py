@@ -299,7 +299,9 @@ NOT_KNOWN: Final = "not known yet: priced at the most that policies/limits.yaml 
 def _dearest(prefix: str) -> str:
     """The dearest instance type that limits.yaml allows in this environment: EC2's, or SageMaker's (`ml.`)."""
     allowed = limits().cost.allowed(environment())
-    known = {each: row["usd"] for each, row in PRICES["instances"].items() if each.startswith("ml.") == bool(prefix)}
+    known: dict[str, float] = {
+        each: row["usd"] for each, row in PRICES["instances"].items() if each.startswith("ml.") == bool(prefix)
+    }
     found = {each: usd for each, usd in known.items() if allowed(each)}
     return max(found or known, key=lambda each: known[each])
 
@@ -312,8 +314,8 @@ def _cluster(cluster: Declared, _: Month) -> Iterator[Found]:
     dearest = PRICES["prices"]["eks-control-plane" if standard else "eks-control-plane-extended-support"]
     usual = PRICES["prices"]["eks-control-plane"]
     what = "control plane" + ("" if standard else ", in extended support at most")
-    amounts = [HOURS * usual["usd"], HOURS * usual["usd"], HOURS * dearest["usd"]]
-    yield Line(cluster.name, cluster.urn, what, *amounts, dearest["date"])
+    least, most = HOURS * usual["usd"], HOURS * dearest["usd"]
+    yield Line(cluster.name, cluster.urn, what, least, least, most, dearest["date"])
     for path, what in (
         ("computeConfig?.enabled?", "EKS Auto Mode"),
         ("controlPlaneScalingConfig?.tier?", "a provisioned control plane"),
@@ -357,8 +359,8 @@ def _node_group(group: Declared, month: Month) -> Iterator[Found]:
         notes = [NOT_KNOWN]
     spot = group.inputs.get("capacityType") == "SPOT"
     gpus = max(map(gpus_of, types))
-    usual = math.ceil(month.gpu_share(high * gpus) / gpus * 1e6) / 1e6 if gpus else low
-    count = Amount.of(low, usual, high)
+    usual = month.gpu_share(float(high) * gpus) / gpus if gpus else float(low)
+    count = Amount.of(float(low), usual, float(high))
     what = ", ".join([f"{count} of {' or '.join(types)}{' (spot)' if spot else ''}", *notes])
     yield from _instances(group, types, count.times(HOURS), what, SPOT if spot else ON_DEMAND)
     yield from _volumes(group, template_of(group, month.resources), count)
@@ -389,7 +391,8 @@ def _node_pool(pool: Declared, month: Month) -> Iterator[Found]:
     most = nodes[dearest]
     what = ", ".join([f"0 to {most:g} of {' or '.join(types)}{' (spot)' if spot else ''}", *notes])
     paid = Amount.of(0, usual * per_gpu * HOURS, most * usd[dearest] * HOURS)
-    yield Line(pool.name, pool.urn, what, *vars(paid).values(), PRICES["instances"][dearest]["date"])
+    on = PRICES["instances"][dearest]["date"]
+    yield Line(pool.name, pool.urn, what, paid.floor, paid.expected, paid.ceiling, on)
     yield from _pool_disks(pool, month, Amount.of(0, usual / max(map(gpus_of, types)), max(nodes.values())))
 
 
@@ -476,7 +479,7 @@ def _machine(machine: Declared, _: Month) -> Iterator[Found]:
         yield "has no price without an instance type: set instanceType"
         return
     note = f", {NOT_KNOWN}" if kind == UNKNOWN else ""
-    kind = _dearest("") if kind == UNKNOWN else kind
+    kind = _dearest("") if kind == UNKNOWN else str(kind)
     yield from _instances(machine, [kind], Amount.fixed(HOURS), f"{kind}, all month{note}")
 
 
@@ -504,7 +507,7 @@ def _variant(endpoint: Declared, variant: Mapping[str, Any], month: Month, *, al
         yield "has no price: set instanceType of every variant"
         return
     notes = [NOT_KNOWN] if kind == UNKNOWN else []
-    kind = _dearest("ml.") if kind == UNKNOWN else kind
+    kind = _dearest("ml.") if kind == UNKNOWN else str(kind)
     sized = sizes_of(endpoint, variant, month, alone=alone)
     if UNKNOWN in (sized.low, sized.high):
         notes = [NOT_KNOWN]

@@ -60,7 +60,7 @@ def bounds(low: float, high: float, actions: Sequence[Mapping[str, Any]]) -> lis
     """
     changes = [_change(each) for each in actions]
     when = [_minutes(each) for each in actions]
-    zones = {each.get("timezone") or "UTC" for each in actions if each != UNKNOWN}
+    zones = {each.get("timezone") or "UTC" for each in actions}
     if not actions:
         return [Bounds(1, low, high)]
     if None in when or len(zones) > 1:

@@ -467,12 +467,12 @@ def _feature_throughput(_: str, inputs: Props) -> Iterator[Finding]:
         if style == UNKNOWN:
             yield Unknown(where)
         elif style == "InMemory":
-            name = inputs.get("featureGroupName")
-            if name == UNKNOWN:
+            group = inputs.get("featureGroupName")
+            if group == UNKNOWN:
                 yield Unknown("featureGroupName")
-            elif name not in held.in_memory_feature_groups:
+            elif group not in held.in_memory_feature_groups:
                 yield (
-                    f"{where} is InMemory, which costs ten times as much: leave it out, or have {name} added to "
+                    f"{where} is InMemory, which costs ten times as much: leave it out, or have {group} added to "
                     "cost.in_memory_feature_groups in policies/limits.yaml"
                 )
             if not any(given(each) for _, each in find(inputs, "onlineStoreConfig.ttlDuration.value")):
