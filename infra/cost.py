@@ -203,7 +203,8 @@ def _dollars(amounts: Amounts) -> str:
 
 
 def _bar(amounts: Amounts, most: float) -> str:
-    floor, expected, ceiling = (round(BAR * each / most) for each in vars(amounts).values())
+    parts = (amounts.floor_usd, amounts.expected_usd, amounts.ceiling_usd)
+    floor, expected, ceiling = (round(BAR * each / most) for each in parts)
     return "█" * floor + "▓" * (expected - floor) + "░" * (ceiling - expected)
 
 
