@@ -584,7 +584,7 @@ def build(pools: Mapping[str, GpuPool]) -> None:
     Budget(name, BudgetSpec(), usd_per_month=3_000_000, alerts_topic_arn=topic.arn)
     spec = ClusterSpec(
         version=VERSION,
-        admins=[f"arn:aws:iam::{ACCOUNT}:role/admin"],
+        admins=[f"arn:aws:iam::{ACCOUNT}:role/platform-admin"],
         system_nodes=NodePool(instance_types=["t3.medium"], min_size=2, max_size=2),
         protect=False,
     )
