@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from judging import KEY, allow, judge, judge_stack, resource
+from judging import KEY, allow, document, judge, judge_stack, resource
 
 ROLE = "aws:iam/role:Role"
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
@@ -102,3 +102,19 @@ def test_what_is_known_after_the_deployment_only_is_not_decided() -> None:
     )
     policy = resource(ROLE_POLICY, "it", uses={"role": [f"{ROLE}::it"]}, policy="04da6b54-80e4-46f7-96ec-b56ff0331ba9")
     assert judge_stack("kms-code-via-service", role, policy).unknown == ["policy"]
+
+
+def test_what_lambda_does_with_a_functions_role_needs_none_where_its_code_may_not() -> None:
+    join = {
+        "Effect": "Allow",
+        "Action": "ec2:CreateNetworkInterface",
+        "Resource": "arn:aws:ec2:us-east-1:1:network-interface/*",
+    }
+    not_by_code = {
+        "Effect": "Deny",
+        "Action": "ec2:CreateNetworkInterface",
+        "Resource": "*",
+        "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": "arn:aws:lambda:us-east-1:1:function:it"}},
+    }
+    assert judge("iam-conditions", ROLE_POLICY, {"policy": document(join, not_by_code)}).sentences == []
+    assert judge("iam-conditions", ROLE_POLICY, {"policy": document(join)}).sentences

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pulumi_policy import Severity
 
 from policies.access.tables import IDENTITY_DOCUMENTS, ROLE, ROLE_POLICY
-from policies.documents import DocumentError, Statement, matcher, of_statements, parse
-from policies.rules import UNKNOWN, Control, Declared, Finding, Unknown, of_type, refers
+from policies.documents import DocumentError, Statement, judged, matcher, parse
+from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, of_type, refers
 
 TAGS = (
     "aws:RequestTag/kubernetes.io/cluster/*",
@@ -83,11 +83,34 @@ CODE = ("lambda.amazonaws.com", "pods.eks.amazonaws.com")
 """Who runs code of ours with a role."""
 
 
-def _conditioned(statement: Statement) -> Iterator[str]:
+def needs_conditions(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """Each statement that allows an action of `DEMANDS` has its Condition."""
+
+    def judge(statements: Sequence[Statement]) -> Iterator[str]:
+        for each in statements:
+            if each.allows:
+                yield from (f"{each.label}: {sentence}" for sentence in _conditioned(each, statements))
+
+    yield from judged(IDENTITY_DOCUMENTS, resource_type, inputs, judge)
+
+
+def _is_lambdas_alone(action: str, statements: Sequence[Statement]) -> bool:
+    """Whether a function's own code is denied what Lambda itself does with its role."""
+    return any(
+        not each.allows
+        and each.may(action)
+        and any("lambda:SourceFunctionArn" in keys for keys in each.conditions.values())
+        for each in statements
+    )
+
+
+def _conditioned(statement: Statement, beside: Sequence[Statement]) -> Iterator[str]:
     for demand in DEMANDS:
         named = [each for each in statement.actions if any(map(matcher(each).fullmatch, demand.actions))]
         named += [each for each in statement.actions if any(matcher(one).fullmatch(each) for one in demand.actions)]
         if not named or not any(re.search(demand.on, each) or each == "*" for each in statement.resources):
+            continue
+        if _is_lambdas_alone(named[0], beside):
             continue
         if not (statement.requires(demand.keys) or _otherwise(statement, demand)):
             yield f"allows {named[0]} without a Condition on {' or '.join(demand.keys)}: set one, {demand.why}"
@@ -140,7 +163,8 @@ CONTROLS = [
         Severity.HIGH,
         (),
         "Add the Condition that the sentence names: `when=` of `components.iam.allow`.",
-        **of_statements(IDENTITY_DOCUMENTS, _conditioned),
+        rule=needs_conditions,
+        types=frozenset(IDENTITY_DOCUMENTS),
     ),
     Control(
         "kms-code-via-service",
