@@ -1,10 +1,12 @@
 """Runs a policy on one resource, or on a few, in the shape in which the Pulumi engine shows them to it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pretend_aws import PretendAws
 from pulumi_policy import ResourceValidationArgs, StackValidationArgs
 from pulumi_policy.proxy import unknown_checking_proxy
 
@@ -40,6 +42,29 @@ def resource(
         inputs=inputs,
         outputs=inputs,
         property_dependencies={key: tuple(map(urn, used)) for key, used in (uses or {}).items()},
+    )
+
+
+def planned(made: PretendAws, **more: Any) -> tuple[Resource, ...]:
+    """What a pretend AWS was asked for, as a plan has it: with links, found by the names, ids, ARNs and URLs in it."""
+    asked = [each for each in made.resources if each.custom]
+    named: dict[str, list[str]] = {}
+    for each in asked:
+        named.setdefault(each.name, []).append(f"{each.typ}::{each.name}")
+
+    def used(value: Any) -> list[str]:
+        text = json.dumps(value, default=str)
+        found = re.findall(r'arn:aws:pretend:::([\w.-]+)|([\w.-]+)-id\b|https://queue/([\w.-]+)|"([\w.-]+)"', text)
+        return sorted({one for names in found for name in names for one in named.get(name, ())})
+
+    return tuple(
+        resource(
+            each.typ,
+            each.name,
+            uses={key: links for key, value in each.inputs.items() if (links := used(value))},
+            **{**more, **each.inputs},
+        )
+        for each in asked
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pulumi_aws as aws
 import pytest
-from judging import NOT_WITHOUT_A_STACK, resource
+from judging import NOT_WITHOUT_A_STACK, planned
 from pretend_aws import ACCOUNT, CONFIG, KEY, REGION, TOPIC, PretendAws, up
 from pretend_cloud import settings
 from pydantic import ValidationError
@@ -519,26 +519,13 @@ def released(spec: EndpointSpec) -> PretendAws:
     return up(program)
 
 
-USES = {
-    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": {
-        "productionVariants": ["aws:sagemaker/model:Model::churn-local-model"]
-    },
-    "aws:sagemaker/endpoint:Endpoint": {
-        "endpointConfigName": ["aws:sagemaker/endpointConfiguration:EndpointConfiguration::churn-local-configuration"]
-    },
-}
-"""What an engine knows of where a property comes from, and a pretended AWS does not."""
-
-
 def violations(made: PretendAws) -> list[str]:
     """What the packs say of all that was asked for, as if its tags came from the provider and a budget stood by."""
     usd = 50_000.0
     config = {**CONFIG, "slipway:usd_per_month": str(usd)}
     told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=usd, config=config)
     report = check([(told, Plan("churn-local", declared(made), (), {}))])
-    return [
-        f"{each.resource}: {each.sentence}" for each in report.violations if each.rule not in NOT_WITHOUT_A_STACK
-    ]
+    return [f"{each.resource}: {each.sentence}" for each in report.violations if each.rule not in NOT_WITHOUT_A_STACK]
 
 
 SHADOWED = REAL_TIME.model_copy(update={"shadow": Shadow(model_version=9)})
@@ -551,11 +538,7 @@ def test_every_kind_and_its_releases_keep_to_every_pack(kind: str) -> None:
 
 def declared(made: PretendAws) -> tuple[Resource, ...]:
     """What was asked for, as an engine shows it to a pack."""
-    return tuple(
-        resource(each.typ, each.name, uses=USES.get(each.typ), **{"tags": dict.fromkeys(TAGS, "x"), **each.inputs})
-        for each in made.resources
-        if each.custom
-    )
+    return planned(made, tags=dict.fromkeys(TAGS, "x"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pulumi_aws as aws
 import pyarrow.parquet as pq
 import pytest
-from judging import NOT_WITHOUT_A_STACK, resource
+from judging import NOT_WITHOUT_A_STACK, planned
 from pretend_aws import CONFIG, KEY, TOPIC, PretendAws, up
 from pretend_cloud import settings
 from pydantic import ValidationError
@@ -525,15 +525,11 @@ def declared(current: FeatureSchema | None = None, previous: FeatureSchema | Non
 def violations(made: PretendAws) -> list[str]:
     """What the packs say about a plan of these resources, default tags included."""
     tags = dict.fromkeys(TAGS, "x")
-    resources = tuple(
-        resource(each.typ, each.name, **{"tags": tags, **each.inputs}) for each in made.resources if each.custom
-    )
+    resources = planned(made, tags=tags)
     config = {**CONFIG, "slipway:usd_per_month": "150"}
     told = replace(settings(lambda: None, "churn-local"), region=REGION, usd_per_month=150.0, config=config)
     report = check([(told, Plan("churn-local", resources, (), {}))])
-    return [
-        f"{each.resource}: {each.sentence}" for each in report.violations if each.rule not in NOT_WITHOUT_A_STACK
-    ]
+    return [f"{each.resource}: {each.sentence}" for each in report.violations if each.rule not in NOT_WITHOUT_A_STACK]
 
 
 def test_keeps_to_every_pack() -> None:
