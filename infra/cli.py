@@ -1,6 +1,7 @@
 """The `slipway` command: plan, check, deploy and remove stacks."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -150,6 +151,7 @@ def check(
         from infra.check import check as run_packs
         from infra.reports import FORMATS
         from infra.settings import stack_names, stacks_of
+        from policies.cost.prices import warnings
 
         files = {Path(file): format_ for format_, file in (_parameter(each, "--report") for each in reports or ())}
         files |= {output: "json" if as_json else format_} if output else {}
@@ -158,8 +160,10 @@ def check(
                 raise typer.BadParameter(f"{wanted!r}: there are {', '.join(FORMATS)}", param_hint="--report")
         stacks = stacks_of(names or stack_names())
         show.say(f"planning {len(stacks)} stacks: {', '.join(stacks)}")
+        for warning in warnings():
+            show.say(f"warning: {warning}")
         rehearsal = _rehearsal()
-        report = run_packs(rehearsal.plan_offline(stacks))
+        report = run_packs(rehearsal.plan_offline(stacks, processes=os.cpu_count() or 1))
         seen = rehearsal.changes(stacks, since or ())
         for file, wanted in files.items():
             file.write_text(FORMATS[wanted](report, seen), "utf-8")

@@ -379,3 +379,23 @@ def test_a_stack_is_judged_by_what_became_known_once_all_of_it_is_there(
         deploy()
     [violation] = raised.value.report.violations
     assert violation.sentence == "serials sum up to 3: 1 is the most"
+
+
+# Every stack is planned for every change, so that the wait for it counts.
+
+
+def in_a_process(stacks: Sequence[str]) -> dict[str, Plan]:
+    return {stack: Plan(str(os.getpid()), (), (), {"with": list(stacks)}) for stack in stacks}
+
+
+@pytest.mark.parametrize(("processes", "apart"), [(1, False), (2, True)])
+def test_environments_are_planned_side_by_side_and_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, apart: bool
+) -> None:
+    monkeypatch.setattr("infra.rehearsal.session._plan_offline", in_a_process)
+    stacks = ["platform-dev", "platform-prod", "employment-dev", "employment-prod"]
+    plans = Rehearsal(tmp_path, say=print, watching=watching).plan_offline(stacks, processes=processes)
+    assert [settings.stack for settings, _ in plans] == stacks
+    assert (str(os.getpid()) not in {plan.stack for _, plan in plans}) == apart
+    if apart:
+        assert plans[0][1].outputs == {"with": ["platform-dev", "employment-dev"]}

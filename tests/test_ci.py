@@ -133,7 +133,7 @@ def test_the_command_takes_what_ci_calls_it_with(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nothing:
-        def plan_offline(self, stacks: Any) -> list[Any]:
+        def plan_offline(self, stacks: Any, processes: int) -> list[Any]:
             return []
 
         def changes(self, stacks: Any, since: Any) -> list[Any]:
@@ -153,7 +153,7 @@ def test_the_command_takes_what_ci_calls_it_with(
 @pytest.mark.parametrize("format_", FORMATS)
 def test_any_format_is_printed_or_written(format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Nothing:
-        plan_offline = staticmethod(lambda stacks: [])
+        plan_offline = staticmethod(lambda stacks, processes: [])
         changes = staticmethod(lambda stacks, since: [])
 
     monkeypatch.setattr(cli, "_rehearsal", Nothing)

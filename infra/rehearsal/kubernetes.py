@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -20,6 +21,9 @@ from infra.rehearsal.kubernetes_crds import Definition, definitions, reduced
 from infra.rehearsal.kubernetes_crds.rules import RULES, unchangeable
 from infra.rehearsal.provider import UNKNOWN, Diff, Props, ProviderError
 from infra.rehearsal.state import write_atomically
+
+# It reads all of Kubernetes' definitions, two files of JSON, for every object; nothing changes what was read.
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 VERSION = "1.35"
 """The Kubernetes version whose schemas objects are checked against."""

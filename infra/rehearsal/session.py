@@ -1,22 +1,26 @@
 """The rehearsal as a whole: the emulator, the stacks deployed to it, and the product that runs on them."""
 
 import json
+import multiprocessing
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import pulumi_aws
 from botocore.exceptions import ClientError
 
 from infra.changes import Changes, Deployed, changes, read_states
 from infra.check import Decided, Report, analyze, check, decided
 from infra.rehearsal import product
 from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.aws.types import TYPES
 from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
 from infra.rehearsal.engine import Engine, Event, Plan, Result, StateError
@@ -152,12 +156,27 @@ class Rehearsal:
                 plans += self.plan_offline([stack])
         return plans
 
-    def plan_offline(self, stacks: Sequence[str]) -> list[tuple[Settings, Plan]]:
-        """What these stacks would make where nothing exists yet, endpoints included. Asks nobody."""
-        with TemporaryDirectory(prefix="slipway-") as nothing:
-            work = Path(nothing)
-            engine = _engine(work, None, StateStore(work))
-            return [(settings, engine.plan(settings)) for settings in map(_first_version, map(load, stacks))]
+    def plan_offline(self, stacks: Sequence[str], *, processes: int = 1) -> list[tuple[Settings, Plan]]:
+        """What these stacks would make where nothing exists yet, endpoints included. Asks nobody.
+
+        With more `processes` than one, the environments are planned side by side, where the system lets a process be
+        copied; to be asked for only by a process that has no threads.
+        """
+        together: dict[str, list[str]] = {}
+        for stack in stacks:  # stacks of one environment read each other
+            together.setdefault(load(stack).environment, []).append(stack)
+        if processes < 2 or len(together) < 2 or "fork" not in multiprocessing.get_all_start_methods():
+            plans = _plan_offline(stacks)
+        else:
+            for module in {type_.split(":")[1].partition("/")[0] for type_ in TYPES}:
+                with suppress(AttributeError):  # `lambda` is called otherwise; what is not here, each imports itself
+                    getattr(pulumi_aws, module)
+            context = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(min(processes, len(together)), mp_context=context) as pool:
+                # The largest first, so that nobody waits for it at the end.
+                groups = pool.map(_plan_offline, sorted(together.values(), key=len, reverse=True))
+                plans = {stack: plan for group in groups for stack, plan in group.items()}
+        return [(_first_version(load(stack)), plans[stack]) for stack in stacks]
 
     def changes(self, stacks: Sequence[str], since: Sequence[Path] = ()) -> list[Changes]:
         """What the plans of these stacks change about what is deployed, as files in `since` tell it.
@@ -377,6 +396,12 @@ def _engine(work: Path, endpoint: str | None, store: StateStore, *, refresh: boo
         return KubernetesProvider(work)
 
     return Engine(work, {"aws": aws, "kubernetes": kubernetes}, state=store, refresh=refresh)
+
+
+def _plan_offline(stacks: Sequence[str]) -> dict[str, Plan]:
+    with TemporaryDirectory(prefix="slipway-") as nothing:
+        engine = _engine(Path(nothing), None, StateStore(Path(nothing)))
+        return {stack: engine.plan(_first_version(load(stack))) for stack in stacks}
 
 
 def _as_deployed(settings: Settings, state: State) -> Settings:
