@@ -22,6 +22,7 @@ CLUSTER = "aws:eks/cluster:Cluster"
 CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 FUNCTION = "aws:lambda/function:Function"
+LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
 LOGS = "aws:cloudwatch/logGroup:LogGroup"
 MACHINE = "aws:sfn/stateMachine:StateMachine"
 NODES = "aws:eks/nodeGroup:NodeGroup"
@@ -81,6 +82,7 @@ ACCEPTED = [
     ("s3-no-force-destroy", BUCKET, {"forceDestroy": False}),
     ("s3-no-force-destroy", REPOSITORY, {}),
     ("ddb-pitr", TABLE, {"pointInTimeRecovery": {"enabled": True}}),
+    ("s3-lock-lasts", LOCK, {"rule": {"defaultRetention": {"mode": "COMPLIANCE", "years": 7}}}),
     ("rel-ddb-deletion-protection", TABLE, {"deletionProtectionEnabled": True}),
     ("rel-eks-deletion-protection", CLUSTER, {"deletionProtection": True}),
     ("rel-cognito-deletion-protection", USERS, {"deletionProtection": "ACTIVE"}),
@@ -127,6 +129,9 @@ REFUSED = [
     ("ddb-pitr", TABLE, {}, "pointInTimeRecovery.enabled is not set"),
     ("rel-ddb-deletion-protection", TABLE, {"deletionProtectionEnabled": False}, "is False: set True"),
     ("rel-eks-deletion-protection", CLUSTER, {}, "deletionProtection is not set"),
+    ("s3-lock-lasts", LOCK, {}, "rule.defaultRetention.mode is not set"),
+    ("s3-lock-lasts", LOCK, {"rule": {"defaultRetention": {"mode": "GOVERNANCE"}}}, "is 'GOVERNANCE'"),
+    ("eks-version-supported", NODES, {"releaseVersion": "1.29.1-20240101"}, "no standard support since 2025-03-23"),
     ("rel-cognito-deletion-protection", USERS, {}, "deletionProtection is not set"),
     (
         "eks-logging-all",
@@ -201,6 +206,7 @@ def test_what_only_a_deployment_will_know_is_deferred_not_passed(rule, kind, inp
         ("s3-no-force-destroy", BUCKET, {"forceDestroy": True}),
         ("rel-ddb-deletion-protection", TABLE, {}),
         ("rel-eks-deletion-protection", CLUSTER, {}),
+        ("s3-lock-lasts", LOCK, {"rule": {"defaultRetention": {"mode": "GOVERNANCE"}}}),
         ("logs-retention-365", LOGS, {"retentionInDays": 7}),
         ("name-not-hardcoded", QUEUE, {"name": "orders"}),
     ],

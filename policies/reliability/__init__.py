@@ -343,6 +343,13 @@ def _status(versioning: Declared) -> Any:
     return at(versioning.inputs, "versioningConfiguration.status")
 
 
+def _locked(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    """Elsewhere GOVERNANCE is enough, which those with the right to it lift: a rehearsal has to end."""
+    wanted = ("COMPLIANCE",) if is_production() else ("COMPLIANCE", "GOVERNANCE")
+    kept = Setting("rule.defaultRetention.mode", wanted, "or what is written can be deleted")
+    yield from settled({"": (kept,)}, "", inputs)
+
+
 def _access_logged(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """A bucket that takes access logs has none of its own: each would make the next."""
     companions = of_type(resources, LOGGING)
@@ -406,7 +413,10 @@ def _logged(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 
 def _supported(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """A group of nodes without a version has its cluster's."""
+    """A group of nodes without a version has its cluster's, unless its image is of another."""
+    release = inputs.get("releaseVersion")
+    if isinstance(release, str) and release != UNKNOWN:
+        yield from supported(".".join(release.split(".")[:2]), today())
     version = inputs.get("version")
     if version == UNKNOWN:
         yield Unknown("version")
@@ -859,6 +869,14 @@ CONTROLS: list[Control] = [
                 REPOSITORY: (Setting("forceDelete?", (False,), "or its images go with it"),),
             }
         ),
+    ),
+    Control(
+        "s3-lock-lasts",
+        "What a bucket locks stays locked; in production, whoever asks.",
+        HIGH,
+        (),
+        "Set rule.defaultRetention with COMPLIANCE; in YAML, ledger: {mode: COMPLIANCE, years: 7}.",
+        **_of(_locked, "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"),
     ),
     Control(
         "ddb-pitr",
