@@ -537,6 +537,8 @@ class TestDelta:
         [sentence] = judge_stack("cost-delta", group(6)).sentences
         assert "may cost $2,358 a month more than what is deployed (+200 %)" in sentence
         assert "What rises: gpus $1,179 → $3,537" in sentence
+        state.write_text(state.read_text().replace("urn:pulumi:test", "urn:pulumi:another"))
+        assert judge_stack("cost-delta", group(6)).sentences == [], "that is the state of another stack"
 
     def test_a_folder_has_the_states_of_several_stacks_and_a_new_stack_has_none(self, tmp_path, monkeypatch) -> None:
         monkeypatch.setenv(STATE, str(tmp_path))

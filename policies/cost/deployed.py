@@ -68,10 +68,14 @@ def deployed_before(resources: Sequence[Declared]) -> tuple[Deployed, ...] | Non
     named = os.environ.get(STATE)
     if not named:
         return None
-    path = Path(named)
+    path, stack = Path(named), next((_stack(each) for each in resources), "")
     if path.is_dir():
-        stack = next((each.urn.split(":")[2] for each in resources if each.urn.count(":") > 2), "")
         path = path / f"{stack}.json"
         if not path.exists():
             return None  # the first deployment
-    return read_state(path)
+    found = read_state(path)
+    return found if found and _stack(found[0]) == stack else None
+
+
+def _stack(resource: Declared) -> str:
+    return resource.urn.removeprefix("urn:pulumi:").partition("::")[0]
