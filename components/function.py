@@ -34,7 +34,8 @@ class Function(pulumi.ComponentResource):
         log_days: RetentionDays = 90,
         dead_letters_arn: pulumi.Input[str] | None = None,
         concurrency: int | None = None,
-        subnet_ids: pulumi.Input[Sequence[str]] | None = None,
+        vpc_id: pulumi.Input[str] | None = None,
+        subnet_ids: pulumi.Input[Sequence[str]] = (),
         security_group_ids: Sequence[pulumi.Input[str]] = (),
         tracing: bool = False,
         opts: pulumi.ResourceOptions | None = None,
@@ -44,8 +45,9 @@ class Function(pulumi.ComponentResource):
         `handler` is a module and its function: `functions.drift.handler.handler`. Its package is zipped, with all
         modules right under `functions/`, with what `also` names (`functions/registry`) and with `files` (path → text).
         `dead_letters_arn` is a queue for what failed twice when invoked asynchronously; the right to send is added.
-        `concurrency` reserves so many executions, and allows no more. With `subnet_ids` it runs in a network, and calls
-        what `security_group_ids` let it. With `tracing`, X-Ray is told of what it does for requests that are traced.
+        `concurrency` reserves so many executions, and allows no more. With `vpc_id` it runs in `subnet_ids` of a
+        network, and calls what `security_group_ids` let it. With `tracing`, X-Ray is told of what it does for requests
+        that are traced.
         """
         super().__init__("slipway:index:Function", name, opts=opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -63,8 +65,8 @@ class Function(pulumi.ComponentResource):
             rights += [allow(["sqs:SendMessage"], dead_letters_arn), use_key(kms_key_arn, "sqs")]
         if tracing:
             rights += [allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*")]
-        if subnet_ids is not None:
-            rights += _may_join_network(name)
+        if vpc_id is not None:
+            rights += _may_join_network(name, vpc_id)
         granted = aws.iam.RolePolicy(name, role=role.name, policy=document(*rights), opts=child)
         package = handler.rpartition(".")[0].rpartition(".")[0].replace(".", "/")
         function = aws.lambda_.Function(
@@ -83,7 +85,7 @@ class Function(pulumi.ComponentResource):
             reserved_concurrent_executions=concurrency,
             tracing_config={"mode": "Active" if tracing else "PassThrough"},
             vpc_config={"subnet_ids": subnet_ids, "security_group_ids": list(security_group_ids)}
-            if subnet_ids is not None
+            if vpc_id is not None
             else None,
             opts=child.merge(pulumi.ResourceOptions(depends_on=[granted])),
         )
@@ -98,20 +100,22 @@ class Function(pulumi.ComponentResource):
         self.register_outputs({"name": self.name, "arn": self.arn, "role_arn": self.role_arn})
 
 
-def _may_join_network(name: str) -> list[Statement]:
+def _may_join_network(name: str, vpc_id: pulumi.Input[str]) -> list[Statement]:
     """What Lambda does with a function's role to join it to a network, and what the function's own code may not.
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html: which interfaces nobody knows beforehand.
     """
-    interfaces = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"]
+    create, delete = "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"
     looks = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+    places = [local_arn("ec2", f"{kind}/*") for kind in ("network-interface", "security-group", "subnet")]
+    network = pulumi.Output.concat(local_arn("ec2", "vpc/"), vpc_id)
     return [
-        allow(interfaces, local_arn("ec2", "network-interface/*")),
-        allow(interfaces[:1], *(local_arn("ec2", f"{kind}/*") for kind in ("subnet", "security-group"))),
+        allow([create], *places, when={"ArnEquals": {"ec2:Vpc": network}}),
+        allow([delete], places[0]),
         allow(looks, "*"),
         {
             "Effect": "Deny",
-            "Action": [*interfaces, *looks],
+            "Action": [create, delete, *looks],
             "Resource": "*",
             "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": local_arn("lambda", f"function:{name}")}},
         },

@@ -126,6 +126,7 @@ class KillSwitch(pulumi.ComponentResource):
                 allow(["eks:DescribeCluster"], pulumi.Output.concat(local_arn("eks", "cluster/"), held.cluster_name))
             ]
             place = {
+                "vpc_id": held.vpc_id,
                 "subnet_ids": held.subnet_ids,
                 "security_group_ids": [held.security_group_id, _reach_cluster(called, held, child)],
             }
