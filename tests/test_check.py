@@ -31,6 +31,7 @@ from infra.stack import Stack
 from policies.cost import TAGS
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, control_policy, find
 
+LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 QUEUE = "aws:sqs/queue:Queue"
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
@@ -218,7 +219,7 @@ def test_a_stack_whose_gpu_limit_is_doubled_past_the_budget_is_refused_and_the_p
 # The same packs under Pulumi, which starts each as a process of its own and asks it over gRPC.
 
 
-@pytest.fixture(scope="module", params=[each for each in sorted(PACKS) if PACKS[each]])
+@pytest.fixture(scope="module", params=sorted(PACKS))
 def pack(request: pytest.FixtureRequest) -> Iterator[tuple[str, analyzer_pb2_grpc.AnalyzerStub]]:
     """A pack as `pulumi preview --policy-pack policies/<pack>` starts it, in the stack's configuration."""
     process = subprocess.Popen(
@@ -242,6 +243,7 @@ BROKEN = {
     "encryption": (QUEUE, {"tags": TAGGED}, "set kmsMasterKeyId"),
     "access": (ROLE_POLICY, {"policy": allow(Action="*", Resource="a")}, "name the actions"),
     "cost": (QUEUE, {}, "are missing: set them in aws:defaultTags"),
+    "reliability": (LOG_GROUP, {}, "set 30 or more"),
 }
 
 
@@ -279,6 +281,7 @@ def test_pulumi_hears_what_is_not_known_yet(pack):
         "encryption": ("aws:kms/key:Key", "enableKeyRotation"),
         "access": (ROLE_POLICY, "policy"),
         "cost": (QUEUE, "tags"),
+        "reliability": (LOG_GROUP, "retentionInDays"),
     }[name]
     answer = stub.Analyze(proto.AnalyzeRequest(type=kind, urn="urn", name="it", properties=wire({path: UNKNOWN})))
     assert [each for each in answer.diagnostics if f"known only after pulumi up: {path}" in each.message]
@@ -297,6 +300,7 @@ def test_pulumi_hears_of_the_same_violations_of_a_whole_stack(pack):
         "encryption": "bucket data has no default encryption",
         "access": "bucket data can be made public",
         "cost": "bucket data keeps everything for ever",
+        "reliability": "bucket data keeps no versions",
     }[name] in " ".join(each.message for each in answer.diagnostics)
 
 

@@ -1,11 +1,14 @@
 """A check is told to people, to code scanning, to CI and to a pull request, and each of them hears all of it."""
 
 import json
+import keyword
 import re
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import jsonschema
+import pulumi_aws
 import pytest
 from typer.testing import CliRunner
 
@@ -313,6 +316,18 @@ def test_every_rule_says_what_must_hold_and_how_to_mend_it() -> None:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", each.name)
         assert each.must.endswith(".") and each.severity in ("low", "medium", "high", "critical"), each.name
         assert each.fix.endswith("."), each.name
+
+
+def test_every_type_that_a_rule_looks_at_exists() -> None:
+    types = {each for rule in rules() for each in rule.types if each.startswith("aws:")}
+    assert len(types) > 50
+    for type_ in types:
+        _, module, kind = type_.split(":")
+        folder, _, name = module.partition("/")
+        package = Path(pulumi_aws.__file__).parent / (f"{folder}_" if keyword.iskeyword(folder) else folder)
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+        sources = [package / f"{snake}.py", *package.glob(f"{snake}*.py"), *package.glob("*.py")]
+        assert kind and any(f"'{type_}'" in each.read_text("utf-8") for each in sources if each.exists()), type_
 
 
 def test_the_command_lists_the_rules() -> None:
