@@ -118,3 +118,25 @@ def test_what_lambda_does_with_a_functions_role_needs_none_where_its_code_may_no
     }
     assert judge("iam-conditions", ROLE_POLICY, {"policy": document(join, not_by_code)}).sentences == []
     assert judge("iam-conditions", ROLE_POLICY, {"policy": document(join)}).sentences
+
+
+@pytest.mark.parametrize("operator", ["StringEqualsIfExists", "ForAllValues:StringEquals"])
+def test_a_condition_that_restricts_nobody_is_refused(operator: str) -> None:
+    statement = {"Action": "ec2:RunInstances", "Resource": "arn:aws:ec2:us-east-1:1:subnet/*"}
+    for name, found in (("StringEquals", 0), (operator, 1)):
+        policy = allow(**statement, Condition={name: {"aws:ResourceAccount": "123456789012"}})
+        assert len(judge("iam-conditions-count", ROLE_POLICY, {"policy": policy}).sentences) == found
+
+
+def test_who_stops_things_by_tags_names_the_product_and_leaves_what_is_protected() -> None:
+    tags = {f"aws:ResourceTag/{each}": "it" for each in ("owner", "product", "environment")}
+    whole = {"StringEquals": tags, "Null": {"aws:ResourceTag/slipway:protected": "true"}}
+    stop = {"Action": "sagemaker:StopTrainingJob", "Resource": "arn:aws:sagemaker:us-east-1:1:training-job/*"}
+
+    def judged(condition: dict[str, Any]) -> list[str]:
+        return judge("iam-tags-whole", ROLE_POLICY, {"policy": allow(**stop, Condition=condition)}).sentences
+
+    assert judged(whole) == []
+    assert "also protected ones" in " ".join(judged({"StringEquals": tags}))
+    some = {key: value for key, value in tags.items() if "owner" not in key}
+    assert "not by aws:ResourceTag/owner" in " ".join(judged({**whole, "StringEquals": some}))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pulumi_policy import Severity
 
-from policies.access.tables import IDENTITY_DOCUMENTS, ROLE, ROLE_POLICY
-from policies.documents import DocumentError, Statement, judged, matcher, parse
+from policies.access.tables import IDENTITY_DOCUMENTS, ROLE, ROLE_POLICY, TRUST_DOCUMENTS
+from policies.documents import DocumentError, Statement, judged, matcher, of_statements, parse
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, of_type, refers
 
 TAGS = (
@@ -128,6 +128,37 @@ def _otherwise(statement: Statement, demand: Demand) -> bool:
     return False
 
 
+def _counts(statement: Statement) -> Iterator[str]:
+    """A Condition that also holds where its key is missing, or for every value, restricts nobody."""
+    for operator, tests in statement.conditions.items():
+        quantifier, _, name = operator.rpartition(":")
+        if not re.match(r"(?:String|Arn)(?:Equals|Like)", name):
+            continue
+        for key, values in tests.items():
+            # Any value of a tag at all is asked for by `*`: the tag has to be there.
+            a_tag = operator == "StringLike" and "Tag/" in key and values == ("*",)
+            always = key == "sagemaker:InstanceTypes" and quantifier == "ForAllValues" and "*" not in values
+            if not (a_tag or always or statement.requires((key,))):
+                yield f"its Condition {operator} on {key} holds for everyone: set StringEquals and what it has to be"
+
+
+OURS = tuple(f"aws:ResourceTag/{each}" for each in ("owner", "product", "environment"))
+PROTECTED = "aws:ResourceTag/slipway:protected"
+READS = re.compile(r"[a-z0-9-]+:(?:Describe|Get|List)\w*", re.IGNORECASE)
+
+
+def _names_whose(statement: Statement) -> Iterator[str]:
+    """Who tells things by tags tells them by all that name one product, and leaves alone what is protected."""
+    said = {key for tests in statement.conditions.values() for key in tests}
+    if not said & {*OURS, PROTECTED}:
+        return
+    for key in OURS:
+        if not statement.requires((key,)):
+            yield f"tells things by tags, and not by {key}: it reaches those of others"
+    if PROTECTED not in statement.conditions.get("Null", {}) and not all(map(READS.fullmatch, statement.actions)):
+        yield f"changes things by tags, also protected ones: add a Null Condition on {PROTECTED}"
+
+
 def code_uses_keys_through_services(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """The code of a function or a pod decrypts through the service that stores, and nothing else."""
     roles = {each.urn: each for each in of_type(resources, ROLE) if _runs_code(each.inputs.get("assumeRolePolicy"))}
@@ -165,6 +196,22 @@ CONTROLS = [
         "Add the Condition that the sentence names: `when=` of `components.iam.allow`.",
         rule=needs_conditions,
         types=frozenset(IDENTITY_DOCUMENTS),
+    ),
+    Control(
+        "iam-conditions-count",
+        "A Condition restricts somebody.",
+        Severity.HIGH,
+        (),
+        "Write it without IfExists, ForAllValues and `*`, or demand the key by a Null Condition.",
+        **of_statements({**IDENTITY_DOCUMENTS, **TRUST_DOCUMENTS}, _counts),
+    ),
+    Control(
+        "iam-tags-whole",
+        "Who may change things by their tags is kept to one product of one team, and from what is protected.",
+        Severity.HIGH,
+        (),
+        "Name the tags owner, product and environment in StringEquals, and slipway:protected in Null.",
+        **of_statements(IDENTITY_DOCUMENTS, _names_whose),
     ),
     Control(
         "kms-code-via-service",
