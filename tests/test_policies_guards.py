@@ -27,6 +27,10 @@ ACCOUNT = "kubernetes:core/v1:ServiceAccount"
 RELEASE = "kubernetes:helm.sh/v3:Release"
 NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 ME = "arn:aws:iam::123456789012:role/signer"
+WHOLE = {
+    **dict.fromkeys(("requests.cpu", "requests.memory", "limits.memory", "pods", "count/jobs.batch"), "8"),
+    **dict.fromkeys(("services.loadbalancers", "services.nodeports"), "0"),
+}
 CLIENT_OF = {"generateSecret": True, "enableTokenRevocation": True}
 
 
@@ -129,6 +133,41 @@ def account() -> Iterator[None]:
             {"spec": {"blockDeviceMappings": [{"ebs": {"volumeType": "gp3"}}]}},
             {"spec": {"blockDeviceMappings": [{"ebs": {"volumeType": "io2"}}]}},
             "gp3",
+        ),
+        (
+            "karpenter-tags",
+            NODE_CLASS,
+            {"spec": {"tags": {"owner": "a", "cost-center": "1"}}},
+            {"spec": {"tags": {"owner": "a"}}},
+            "spec.tags.cost-center",
+        ),
+        (
+            "budget-tells",
+            "aws:budgets/budget:Budget",
+            {"notifications": [{"subscriberSnsTopicArns": ["arn:aws:sns:us-east-1:1:alerts"]}]},
+            {"notifications": [{"threshold": 80}]},
+            "notifications.0 tells nobody",
+        ),
+        (
+            "k8s-quota-whole",
+            "kubernetes:core/v1:ResourceQuota",
+            {"spec": {"hard": WHOLE}},
+            {"spec": {"hard": {**WHOLE, "services.nodeports": "10"}}},
+            "spec.hard.services.nodeports is 10",
+        ),
+        (
+            "k8s-quota-whole",
+            "kubernetes:core/v1:ResourceQuota",
+            {"spec": {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": []}}},
+            {"spec": {"hard": {"requests.cpu": "8"}}},
+            "spec.hard.limits.memory",
+        ),
+        (
+            "k8s-limits-whole",
+            "kubernetes:core/v1:LimitRange",
+            {"spec": {"limits": [{"type": "Container", "max": {"cpu": 1, "memory": 1}, "default": {"memory": 1}}]}},
+            {"spec": {"limits": [{"type": "Container", "max": {"cpu": 1}}]}},
+            "spec.limits.0.max.memory",
         ),
     ],
 )

@@ -46,6 +46,8 @@ SERVED: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
 WHO_SIGNED: Final = ("aws:PrincipalArn",)
 ANY_NAME = re.compile(r"\*|arn:[^:]*:(?:kms:[^:]*:[^:]*:(?:key|alias)/?\*|(?!ec2:|s3:|iam:)[^:]+:[^:]*:\*:.*)")
 """Every key, or what is in every account. Machines in EC2 are told by tags, and S3's names have no account."""
+EXPOSES: Final = ("services.loadbalancers", "services.nodeports")
+QUOTAS: Final = ("requests.memory", "limits.memory", "pods", "count/jobs.batch", *EXPOSES)
 WORLD: Final = ("0.0.0.0/0", "::/0")
 FORGETS: Final = ("s3:DeleteObjectVersion", "s3:PutLifecycleConfiguration")
 UNLOCKS: Final = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention")
@@ -195,6 +197,44 @@ def _starts_one_image(resource_type: str, inputs: Props) -> Iterator[Finding]:
             yield f"spec.amiSelectorTerms.{index}.alias is {term['alias']}: name a version, or nodes change unasked"
 
 
+def _everyone_is_told(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    for index, each in enumerate(inputs.get("notifications") or ()):
+        if not (each.get("subscriberSnsTopicArns") or each.get("subscriberEmailAddresses")):
+            yield f"notifications.{index} tells nobody: set subscriberSnsTopicArns"
+
+
+def _has_owner(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    tags: Any = (inputs.get("spec") or {}).get("tags") or {}
+    for tag in ("owner", "cost-center"):
+        if tags != UNKNOWN and not given(tags.get(tag)):
+            yield f"spec.tags.{tag} is not set: nobody is asked to pay for these nodes"
+
+
+def _is_a_whole_quota(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    spec: Any = inputs.get("spec") or {}
+    hard: Any = spec.get("hard") or {}
+    if hard == UNKNOWN:
+        yield Unknown("spec.hard")
+        return
+    if spec.get("scopeSelector"):
+        if not given(hard.get("pods")):
+            yield "spec.hard.pods is not set: say how many pods of this priority there may be"
+        return
+    for key in QUOTAS if "requests.cpu" in hard else ():
+        if not given(hard.get(key)):
+            yield f"spec.hard.{key} is not set: one team may take what is there for all"
+    for key in EXPOSES:
+        if str(hard.get(key, "0")) != "0":
+            yield f"spec.hard.{key} is {hard[key]}: set 0, APIs are served by API Gateway"
+
+
+def _limits_a_container(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    for index, each in enumerate((inputs.get("spec") or {}).get("limits") or ()):
+        for path in ("max.cpu", "max.memory", "default.memory"):
+            if each.get("type") == "Container" and not given(at(each, path)):
+                yield f"spec.limits.{index}.{path} is not set: one container may take all of its team's share"
+
+
 DISKS = {NODE_CLASS: (Setting("spec.blockDeviceMappings.*.ebs.volumeType", ("gp3",), "others cost more"),)}
 
 CONTROLS = [
@@ -281,5 +321,41 @@ CONTROLS = [
         (),
         "Set blockDeviceMappings.ebs.volumeType to gp3.",
         **of_table(DISKS),
+    ),
+    Control(
+        "karpenter-tags",
+        "Karpenter's nodes carry the tags of who pays for them.",
+        Severity.MEDIUM,
+        (),
+        "Set owner and cost-center in the tags of the EC2NodeClass.",
+        rule=_has_owner,
+        types=frozenset({NODE_CLASS}),
+    ),
+    Control(
+        "budget-tells",
+        "Every warning of a budget reaches somebody.",
+        Severity.HIGH,
+        (),
+        "Set subscriberSnsTopicArns of each notification.",
+        rule=_everyone_is_told,
+        types=frozenset({"aws:budgets/budget:Budget"}),
+    ),
+    Control(
+        "k8s-quota-whole",
+        "A team's quota has all its parts, and opens nothing to the outside.",
+        Severity.MEDIUM,
+        (),
+        "Set memory, pods and jobs in spec.hard, and load balancers and node ports to 0.",
+        rule=_is_a_whole_quota,
+        types=frozenset({"kubernetes:core/v1:ResourceQuota"}),
+    ),
+    Control(
+        "k8s-limits-whole",
+        "A LimitRange says what one container gets where it says nothing, and at most.",
+        Severity.MEDIUM,
+        (),
+        "Set max.cpu, max.memory and default.memory for the type Container.",
+        rule=_limits_a_container,
+        types=frozenset({"kubernetes:core/v1:LimitRange"}),
     ),
 ]
