@@ -51,8 +51,8 @@ class Judged:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The operator, the kind of resource and the path: what the record tells mutants by."""
-        return self.mutant.operator, self.mutant.of.type, self.mutant.where
+        """The operator, the resource's type and name, and the path: what the record tells mutants by."""
+        return self.mutant.operator, f"{self.mutant.of.type} {self.mutant.of.name}", self.mutant.where
 
     def __str__(self) -> str:
         one = self.mutant
@@ -66,13 +66,18 @@ class Stack:
     settings: Settings
     resources: Mapping[str, Resource]
     usual: dict[tuple[str, str], Said] = field(default_factory=dict)
+    reads: dict[str, set[str]] = field(default_factory=dict)
+    """Which resources each rule about the stack looks into: what others hold makes no difference to it."""
     last: dict[tuple[str, str], str] = field(default_factory=lambda: LAST)
 
     def __post_init__(self) -> None:
         set_all_config(dict(self.settings.config))
         self.declared = {urn: _Declared(each) for urn, each in self.resources.items()}
         for name, policy in STACK_RULES.items():
+            for each in self.declared.values():
+                each.read = False
             self.usual[name, ""] = _said(policy, self._args(self.declared.values()))
+            self.reads[name] = {urn for urn, each in self.declared.items() if each.read}
 
     def judge(self, mutant: Mutant) -> str:
         """The first rule that catches it: those of one resource first, as they are quick."""
@@ -90,10 +95,12 @@ class Stack:
         else:
             del declared[urn]
             for other, each in self.declared.items():
-                if any(urn in used for used in each.property_dependencies.values()):
+                if any(urn in used for used in each.resource.property_dependencies.values()):
                     declared[other] = each.without(urn)
         args = self._args(declared.values())
         for name in self._ordered(STACK_RULES, mutant):
+            if mutant.weaker and urn not in self.reads[name]:
+                continue
             if _said(STACK_RULES[name], args) - usual[name, ""]:
                 self.last[mutant.operator, mutant.of.type] = name
                 return name
@@ -122,13 +129,28 @@ STACK_RULES = {
 
 
 class _Declared:
-    """A resource as `policies.rules` gives it to a rule about a stack."""
+    """A resource as `policies.rules` gives it to a rule about a stack, which notes whether it is looked into."""
 
     def __init__(self, resource: Resource) -> None:
-        self.type, self.name, self.urn, self.protect = resource.type, resource.name, resource.urn, resource.protect
-        self.inputs = plain(resource.outputs or resource.inputs)
-        self.property_dependencies: Mapping[str, Sequence[str]] = resource.property_dependencies
+        self.type, self.name, self.urn = resource.type, resource.name, resource.urn
         self.resource = resource
+        self.read = False
+        self._inputs = plain(resource.outputs or resource.inputs)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        self.read = True
+        return self._inputs  # type: ignore[no-any-return]  # a mapping stays one
+
+    @property
+    def protect(self) -> bool:
+        self.read = True
+        return self.resource.protect
+
+    @property
+    def property_dependencies(self) -> Mapping[str, Sequence[str]]:
+        self.read = True
+        return self.resource.property_dependencies
 
     def without(self, urn: str) -> "_Declared":
         """Itself, with nothing that comes from that resource."""
@@ -208,7 +230,7 @@ def sample(found: Sequence[Any], size: int, seed: int = 5) -> list[Any]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the record: it stands for every mutant whose operator, kind and path its patterns (with `*`) match."""
+    """A row of the record: it stands for every mutant whose operator, resource and path its patterns (`*`) match."""
 
     operator: str
     kind: str

@@ -159,7 +159,7 @@ FOREIGN_MODEL = {
 }
 ALL_EGRESS = {"protocol": "-1", "fromPort": 0, "toPort": 0, "cidrBlocks": ["0.0.0.0/0"]}
 SSH = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "cidrBlocks": ["0.0.0.0/0"]}
-POD = r"spec(?:\.jobTemplate\.spec)?(?:\.template\.spec)?"
+POD = r"spec(?:\.jobTemplate\.spec)?\.template\.spec"
 WORKLOAD = r"kubernetes:(?:core|apps|batch)/v1:(?:Pod|Deployment|StatefulSet|DaemonSet|Job|CronJob)$"
 CONTAINER = rf"{POD}\.(?:initContainers|containers)\.\*"
 STEP = r"pipelineDefinition\.Steps\.\*(?:\.\w+)*?\.Arguments"
