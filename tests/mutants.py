@@ -36,6 +36,9 @@ from tests.weakenings import Mutant, mutants
 RECORD = ROOT / "policies" / "MUTANTS.md"
 """What no rule has to catch, and what none does, each with its reason."""
 
+LEAST = 0.98
+"""The share of all mutants that has to be caught."""
+
 Said = set[tuple[str | None, str]]
 """About which resource a rule says what."""
 Plans = Sequence[tuple[Settings, Plan]]
@@ -267,6 +270,11 @@ class Score:
     def share(self) -> float:
         return len(self.caught) / (self.total or 1)
 
+    def unknown(self) -> list[Judged]:
+        """Survivors that the record does not list."""
+        known = record("Not caught")
+        return [each for each in self.survived if not any(row.matches(each) for row in known)]
+
     def to_dict(self) -> dict[str, Any]:
         """By operator: how many, how many caught, by which rules; and each survivor."""
         by: dict[str, dict[str, Any]] = {}
@@ -308,13 +316,16 @@ def main(
     every: Annotated[bool, typer.Option("--every", help="Judge those that differ in names only, too.")] = False,
     to: Annotated[Path | None, typer.Option(help="Write it to a file.")] = None,
 ) -> None:
-    """Weaken every stack in every way, and print which rule catches what."""
-    said = score(judge(all_of(every_plan(), every=every))).to_dict()
+    """Weaken every stack in every way, and print which rule catches what; fail where too little is caught."""
+    total = score(judge(all_of(every_plan(), every=every)))
+    said = total.to_dict()
     text = json.dumps(said, indent=1, ensure_ascii=False) if as_json else table(said)
     if to:
         to.write_text(text + "\n", "utf-8")
     else:
         print(text)
+    if total.share < LEAST or total.unknown():
+        raise typer.Exit(1)
 
 
 def table(said: Mapping[str, Any]) -> str:

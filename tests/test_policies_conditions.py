@@ -140,3 +140,15 @@ def test_who_stops_things_by_tags_names_the_product_and_leaves_what_is_protected
     assert "also protected ones" in " ".join(judged({"StringEquals": tags}))
     some = {key: value for key, value in tags.items() if "owner" not in key}
     assert "not by aws:ResourceTag/owner" in " ".join(judged({**whole, "StringEquals": some}))
+
+
+def test_a_role_for_pods_names_all_of_cluster_namespace_and_account() -> None:
+    tags = {f"aws:RequestTag/{each}": "it" for each in ("eks-cluster-name", "kubernetes-namespace")}
+    whole = {**tags, "aws:RequestTag/kubernetes-service-account": "it"}
+    for condition, found in ((whole, 0), (tags, 1)):
+        trust = allow(
+            Principal={"Service": "pods.eks.amazonaws.com"},
+            Action="sts:AssumeRole",
+            Condition={"StringEquals": condition},
+        )
+        assert len(judge("iam-trust-pods", ROLE, {"assumeRolePolicy": trust}).sentences) == found

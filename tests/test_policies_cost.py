@@ -491,7 +491,7 @@ RESOURCES = {
     ],
     "cost-lambda-bounds": [
         ("prod", FUNCTION, {"memorySize": 512, "timeout": 900}, None),
-        ("prod", FUNCTION, {"memorySize": 10241}, "memorySize is 10241: set 10240 or less"),
+        ("prod", FUNCTION, {"memorySize": 2049}, "memorySize is 2049: set 2048 or less"),
         ("prod", WARM, {"provisionedConcurrentExecutions": 11}, "set 10 or less"),
     ],
     "cost-eks-extended": [

@@ -163,6 +163,13 @@ def account() -> Iterator[None]:
             "spec.hard.limits.memory",
         ),
         (
+            "cost-ecr-rules",
+            "aws:ecr/lifecyclePolicy:LifecyclePolicy",
+            {"policy": json.dumps({"rules": [{"rulePriority": 1}]})},
+            {"policy": json.dumps({"rules": []})},
+            "every image is kept",
+        ),
+        (
             "k8s-limits-whole",
             "kubernetes:core/v1:LimitRange",
             {"spec": {"limits": [{"type": "Container", "max": {"cpu": 1, "memory": 1}, "default": {"memory": 1}}]}},
@@ -200,6 +207,7 @@ def test_one_role_signs_and_all_others_are_refused() -> None:
     one = {**allowed, "Condition": {"ArnEquals": {"aws:PrincipalArn": ME}}}
     no_other = {**allowed, "Effect": "Deny", "Condition": {"ArnNotEquals": {"aws:PrincipalArn": ME}}}
     assert signing(one, no_other) == []
+    assert "do more with the key" in " ".join(signing({**one, "Action": ["kms:Sign", "kms:Verify"]}, no_other))
     assert "lets more than one role sign" in " ".join(signing(allowed, no_other))
     assert "nothing refuses kms:Sign" in " ".join(signing(one))
 

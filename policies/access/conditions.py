@@ -57,6 +57,12 @@ DEMANDS = (
         "or who trains a version approves it, too",
     ),
     Demand(
+        ("sagemaker:AddTags",),
+        ("sagemaker:TaggingAction",),
+        "or it may take over what others started by tagging it",
+        on=r":(?:training|processing|transform)-job/",
+    ),
+    Demand(
         ("ec2:CreateNetworkInterface",), ("ec2:Vpc", "ec2:Subnet"), "or it joins any network", on=r":network-interface/"
     ),
     Demand(
@@ -159,6 +165,18 @@ def _names_whose(statement: Statement) -> Iterator[str]:
         yield f"changes things by tags, also protected ones: add a Null Condition on {PROTECTED}"
 
 
+PODS = tuple(
+    f"aws:RequestTag/{each}" for each in ("eks-cluster-name", "kubernetes-namespace", "kubernetes-service-account")
+)
+
+
+def _names_the_pods(statement: Statement) -> Iterator[str]:
+    said = {key for tests in statement.conditions.values() for key in tests}
+    for key in PODS if said & set(PODS) else ():
+        if not statement.requires((key,)):
+            yield f"is for some pods, and {key} may be any: set it, or pods of others take the role"
+
+
 def code_uses_keys_through_services(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """The code of a function or a pod decrypts through the service that stores, and nothing else."""
     roles = {each.urn: each for each in of_type(resources, ROLE) if _runs_code(each.inputs.get("assumeRolePolicy"))}
@@ -212,6 +230,14 @@ CONTROLS = [
         (),
         "Name the tags owner, product and environment in StringEquals, and slipway:protected in Null.",
         **of_statements(IDENTITY_DOCUMENTS, _names_whose),
+    ),
+    Control(
+        "iam-trust-pods",
+        "A role for some pods names their cluster, their namespace and their service account.",
+        Severity.HIGH,
+        (),
+        "Set all three tags of EKS Pod Identity in the Condition of the trust.",
+        **of_statements(TRUST_DOCUMENTS, _names_the_pods),
     ),
     Control(
         "kms-code-via-service",

@@ -25,7 +25,7 @@ from policies.rules import (
     refers,
     without_companion,
 )
-from policies.sagemaker import at
+from policies.sagemaker import at, read
 
 NODE_CLASS: Final = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 NETWORK_POLICY: Final = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
@@ -87,6 +87,8 @@ def keys_that_sign(resources: Sequence[Declared]) -> Iterator[tuple[Declared | N
             for each in statements:
                 if each.allows and each.may("kms:Sign") and not each.requires(WHO_SIGNED):
                     yield key, f"{each.label}: lets more than one role sign: add a Condition on aws:PrincipalArn"
+                elif each.allows and each.may("kms:Sign") and each.actions != ("kms:Sign",):
+                    yield key, f"{each.label}: lets who signs do more with the key: allow kms:Sign alone"
             if not any(_refuses(each, "kms:Sign") for each in statements):
                 yield key, "nothing refuses kms:Sign to all but one role: add a Deny with ArnNotEquals aws:PrincipalArn"
 
@@ -208,6 +210,14 @@ def _has_owner(resource_type: str, inputs: Props) -> Iterator[Finding]:
     for tag in ("owner", "cost-center"):
         if tags != UNKNOWN and not given(tags.get(tag)):
             yield f"spec.tags.{tag} is not set: nobody is asked to pay for these nodes"
+
+
+def _forgets_images(resource_type: str, inputs: Props) -> Iterator[Finding]:
+    document = read(inputs.get("policy"))
+    if inputs.get("policy") == UNKNOWN:
+        yield Unknown("policy")
+    elif not (document and document.get("rules")):
+        yield "policy has no rules, so every image is kept and paid for: say which ones expire"
 
 
 def _is_a_whole_quota(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -357,5 +367,14 @@ CONTROLS = [
         "Set max.cpu, max.memory and default.memory for the type Container.",
         rule=_limits_a_container,
         types=frozenset({"kubernetes:core/v1:LimitRange"}),
+    ),
+    Control(
+        "cost-ecr-rules",
+        "A repository's lifecycle policy makes something expire.",
+        Severity.LOW,
+        (),
+        "Give policy at least one rule.",
+        rule=_forgets_images,
+        types=frozenset({"aws:ecr/lifecyclePolicy:LifecyclePolicy"}),
     ),
 ]
