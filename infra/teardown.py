@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from policies.cost.pricing import HOURS, PRICES
+from policies.cost.prices import HOURS, PRICES
 
 Client = Callable[[str], Any]
 """Gives the boto3 client of a service, in the stack's region."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pulumi_aws as aws
 import pytest
-from judging import judge, judge_stack, resource
+from judging import Verdict, judge, judge_stack, resource
 from pulumi.runtime.config import set_all_config
 
 from policies import reliability
@@ -377,7 +377,14 @@ def test_nodes_are_in_two_zones_or_in_a_capacity_block():
     assert judge_stack("eks-ng-multi-az", *nodes("ab")).sentences == []
     assert len(judge_stack("eks-ng-multi-az", *nodes("a")).sentences) == 1
     assert judge_stack("eks-ng-multi-az", *nodes("a", capacityType="CAPACITY_BLOCK")).sentences == []
-    assert judge_stack("eks-ng-multi-az", *nodes("ab", subnetIds=UNKNOWN)).unknown == ["subnetIds"]
+    assert judge_stack("eks-ng-multi-az", *nodes("ab", subnetIds=UNKNOWN)) == Verdict()
+    assert len(judge_stack("eks-ng-multi-az", *nodes("a", subnetIds=UNKNOWN)).sentences) == 1
+    elsewhere = resource(NODES, subnetIds=UNKNOWN)
+    assert judge_stack("eks-ng-multi-az", elsewhere).unknown == ["subnetIds"]
+    near = resource("aws:ec2/launchTemplate:LaunchTemplate", "near", placement={"groupName": "near"})
+    *subnets, group = nodes("a")
+    beside = replace(group, property_dependencies={**group.property_dependencies, "launchTemplate": (near.urn,)})
+    assert judge_stack("eks-ng-multi-az", *subnets, near, beside).sentences == []
     twice = [resource(SUBNET, each, availabilityZone="us-east-1a", id=each) for each in ("x", "y")]
     one_zone = resource(CLUSTER, vpcConfig={"subnetIds": ["x", "y"]})
     assert len(judge_stack("eks-ng-multi-az", *twice, one_zone).sentences) == 1

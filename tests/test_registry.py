@@ -853,7 +853,7 @@ class TestComponent:
     def made(self) -> PretendAws:
         return declared()
 
-    @pytest.mark.parametrize("spec", [{}, {"consumers": ["210987654321"], "verified_names": True}])
+    @pytest.mark.parametrize("spec", [{}, {"consumers": ["111122223333"], "verified_names": True}])
     def test_keeps_to_every_pack(self, spec: dict[str, Any]) -> None:
         assert violations(declared(**spec)) == []
 

@@ -48,6 +48,7 @@ LOGGING = "aws:s3/bucketLogging:BucketLogging"
 TABLE = "aws:dynamodb/table:Table"
 USER_POOL = "aws:cognito/userPool:UserPool"
 CLUSTER = "aws:eks/cluster:Cluster"
+LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 SUBNET = "aws:ec2/subnet:Subnet"
 REPOSITORY = "aws:ecr/repository:Repository"
@@ -413,9 +414,12 @@ def _logged(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 
 def _supported(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    """A group of nodes without a version has its cluster's, unless its image is of another."""
-    release = inputs.get("releaseVersion")
-    if isinstance(release, str) and release != UNKNOWN:
+    """A group of nodes without a version has its cluster's, unless its image is of another.
+
+    Amazon Linux's releases begin with Kubernetes' version; Bottlerocket's are its own.
+    """
+    release, image = inputs.get("releaseVersion"), str(inputs.get("amiType"))
+    if isinstance(release, str) and release != UNKNOWN and not image.startswith("BOTTLEROCKET"):
         yield from supported(".".join(release.split(".")[:2]), today())
     version = inputs.get("version")
     if version == UNKNOWN:
@@ -452,17 +456,24 @@ def _near_their_cluster(resources: Sequence[Declared]) -> Iterator[tuple[Declare
 
 
 def _in_two_zones(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
-    """A Capacity Block is in one zone, and so are its nodes. Subnets of another stack are counted, not looked at."""
+    """A Capacity Block is in one zone, and so are its nodes and those of a placement group, which are near each other.
+
+    Subnets of another stack are counted, not looked at; those that are still to be made are known by who needs them.
+    """
     subnets = {each.urn: each for each in of_type(resources, SUBNET)}
+    together = {each.urn for each in of_type(resources, LAUNCH_TEMPLATE) if each.inputs.get("placement")}
     for type_, path in ((NODE_GROUP, "subnetIds"), (CLUSTER, "vpcConfig.subnetIds")):
         for each in of_type(resources, type_):
-            if each.inputs.get("capacityType") == "CAPACITY_BLOCK":
+            near = together.intersection(each.property_dependencies.get("launchTemplate", ()))
+            if near or each.inputs.get("capacityType") == "CAPACITY_BLOCK":
                 continue
             listed, top = at(each.inputs, path), path.partition(".")[0]
-            if UNKNOWN in (each.inputs.get(top), listed):
-                yield each, Unknown(path)
-                continue
             used = [subnets[urn] for urn in each.property_dependencies.get(top, ()) if urn in subnets]
+            if UNKNOWN in (each.inputs.get(top), listed):
+                if not used:
+                    yield each, Unknown(path)
+                    continue
+                listed = [one.urn for one in used]
             used += [one for one in subnets.values() if one not in used and one.inputs.get("id") in (listed or ())]
             zones = {str(one.inputs.get("availabilityZone", one.inputs.get("availabilityZoneId"))) for one in used}
             if len(listed or ()) < 2 or len(zones) == 1:
