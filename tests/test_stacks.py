@@ -29,10 +29,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def plans() -> dict[str, Plan]:
+def plans(every_plan: Any) -> dict[str, Plan]:
     """What each stack makes where nothing exists yet, by its name."""
-    planned = Rehearsal(say=print, watching=watching).plan_offline(stack_names())
-    return {settings.stack: plan for settings, plan in planned}
+    return {settings.stack: plan for settings, plan in every_plan}
 
 
 def of(plan: Plan, kind: Any) -> dict[str, Resource]:
