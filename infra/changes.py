@@ -127,6 +127,9 @@ class Money:
 
     floor_before: float
     floor_after: float
+    expected_before: float
+    expected_after: float
+    """With the usage that the stack's YAML states now."""
     ceiling_before: float
     ceiling_after: float
     items: tuple[tuple[str, float, float], ...]
@@ -362,16 +365,17 @@ def _not_known(changed: Sequence[Changed]) -> Iterator[str]:
 
 def _money(settings: Settings, before: Sequence[Resource], after: Sequence[Resource]) -> Money:
     set_all_config(dict(settings.config))
-    sums: list[tuple[float, float]] = []
     ceilings: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for index, resources in enumerate((before, after)):
-        lines = estimate(resources)
-        sums.append((sum(line.floor_usd for line in lines), sum(line.ceiling_usd for line in lines)))
+    sums: list[float] = []
+    estimates = [estimate(resources) for resources in (before, after)]
+    for amount in ("floor_usd", "expected_usd", "ceiling_usd"):
+        sums += [sum(getattr(line, amount) for line in lines) for lines in estimates]
+    for index, lines in enumerate(estimates):
         for line in lines:
             ceilings[line.resource][index] += line.ceiling_usd
     moved = [(name, old, new) for name, (old, new) in ceilings.items() if abs(new - old) >= 0.01]
     moved.sort(key=lambda item: (-abs(item[2] - item[1]), item[0]))
-    return Money(sums[0][0], sums[1][0], sums[0][1], sums[1][1], tuple(moved))
+    return Money(*sums, tuple(moved))
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ def check(
         from infra.check import check as run_packs
         from infra.reports import FORMATS
         from infra.settings import stack_names, stacks_of
+        from policies.cost.deployed import held_against
         from policies.cost.prices import warnings
 
         files = {Path(file): format_ for format_, file in (_parameter(each, "--report") for each in reports or ())}
@@ -163,7 +164,8 @@ def check(
         for warning in warnings():
             show.say(f"warning: {warning}")
         rehearsal = _rehearsal()
-        report = run_packs(rehearsal.plan_offline(stacks, processes=os.cpu_count() or 1))
+        with held_against(since or ()):
+            report = run_packs(rehearsal.plan_offline(stacks, processes=os.cpu_count() or 1))
         seen = rehearsal.changes(stacks, since or ())
         for file, wanted in files.items():
             file.write_text(FORMATS[wanted](report, seen), "utf-8")
@@ -278,7 +280,7 @@ def cost(
             before = _before(rehearsal, stacks, since, against) if compare or since or against else None
         except NoState as error:
             raise SettingsError(str(error)) from None
-        report = costs(rehearsal.plan_offline(stacks), before)
+        report = costs(rehearsal.plan_offline(stacks, processes=os.cpu_count() or 1), before)
         if as_json:
             print(json.dumps(report.to_dict(), indent=2))
         else:

@@ -93,8 +93,9 @@ def _money(each: Changes) -> str:
     if cost is None:
         return "cost not known"
     floor, ceiling = cost.floor_after - cost.floor_before, cost.ceiling_after - cost.ceiling_before
-    a_month = f"${cost.floor_after:,.0f} to ${cost.ceiling_after:,.0f} a month"
-    return f"{a_month} ({floor:+,.0f} at least, {ceiling:+,.0f} at most)"
+    expected = cost.expected_after - cost.expected_before
+    a_month = f"${cost.floor_after:,.0f} to ${cost.ceiling_after:,.0f} a month, ${cost.expected_after:,.0f} as used"
+    return f"{a_month} ({floor:+,.0f} at least, {expected:+,.0f} as used, {ceiling:+,.0f} at most)"
 
 
 def _risk(one: Changed, what: str) -> str:
@@ -319,14 +320,18 @@ def _of_changes(seen: Seen) -> Iterator[str]:
         return
     yield "### What changes"
     yield ""
-    yield "| stack | since | resources | a month, at least | a month, at most |"
-    yield "|---|---|---|--:|--:|"
+    yield "| stack | since | resources | a month, at least | as used | at most |"
+    yield "|---|---|---|--:|--:|--:|"
     for each in seen:
         cost = each.cost
         money = (
-            [_moved(cost.floor_before, cost.floor_after), _moved(cost.ceiling_before, cost.ceiling_after)]
+            [
+                _moved(cost.floor_before, cost.floor_after),
+                _moved(cost.expected_before, cost.expected_after),
+                _moved(cost.ceiling_before, cost.ceiling_after),
+            ]
             if cost
-            else ["not known", "not known"]
+            else ["not known"] * 3
         )
         what = "**would fail**" if each.refused else _counts(each)
         yield f"| {each.stack} | {_md(each.since)} | {what} | {' | '.join(money)} |"

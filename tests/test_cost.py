@@ -21,7 +21,7 @@ from infra.cost import Amounts, CostReport, costs
 from infra.rehearsal.engine import Plan, Resource
 from infra.rehearsal.session import Rehearsal
 from infra.settings import Settings, SettingsError, check, load
-from policies.cost.deployed import SECRET, STATE, NoState, read_state, resources_of
+from policies.cost.deployed import SECRET, STATE, NoState, held_against, read_state, resources_of
 from policies.cost.fit import KINDS, Fit, cheapest_fit, smaller
 from policies.cost.prices import DAYS, HOURS, PRICES, aged, warnings
 from policies.cost.pricing import (
@@ -546,6 +546,15 @@ class TestDelta:
         (tmp_path / "test.json").write_text(json.dumps(exported(group(2))))
         assert judge_stack("cost-delta", group(6)).sentences
 
+    def test_a_check_names_states_for_as_long_as_it_takes(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.delenv(STATE, raising=False)
+        state, others = tmp_path / "state.json", tmp_path / "others"
+        others.mkdir()
+        state.write_text(json.dumps(exported(group(2))))
+        with held_against([others, state]):
+            assert judge_stack("cost-delta", group(6)).sentences
+        assert judge_stack("cost-delta", group(6)).sentences == []
+
     def test_what_is_no_state_is_said(self, tmp_path: Path, monkeypatch) -> None:
         wrong = tmp_path / "state.json"
         wrong.write_text("{}")
@@ -640,7 +649,7 @@ class TestCommand:
     def planned(self, monkeypatch) -> None:
         plans = {"employment-dev": group(0), "employment-staging": group(1), "employment-prod": group(9)}
 
-        def plan(_: Any, names: Sequence[str]) -> list[tuple[Settings, Plan]]:
+        def plan(_: Any, names: Sequence[str], processes: int = 1) -> list[tuple[Settings, Plan]]:
             return [(told(name), Plan(name, (plans[name],), (), {})) for name in names]
 
         monkeypatch.setattr(Rehearsal, "plan_offline", plan)

@@ -65,7 +65,7 @@ SEEN = (
             Changed("replace", "aws:s3/bucket:Bucket", "data", BUCKET, ("bucket",), ("bucket",), loses="its objects"),
             Changed("delete", "aws:sqs/queue:Queue", "orders", "urn", (), (), stops="what is sent through it"),
         ),
-        cost=Money(100, 90, 200, 450.5, (("gpus", 0, 250.5),)),
+        cost=Money(100, 90, 150, 160, 200, 450.5, (("gpus", 0, 250.5),)),
         rights=(Rights("role reader", ("s3:* on *",), ("s3:GetObject on arn:aws:s3:::data/*",)),),
         not_known=("whether the chart changes",),
     ),
@@ -87,7 +87,7 @@ def test_the_text_counts_what_is_deferred_and_says_what_changes() -> None:
     said = text(REPORT, SEEN)
     assert "1 deferred, because only a deployment will know; `up` decides them:" in said
     assert "1 excepted, by 2 entries of policies/exceptions.yaml:" in said
-    assert "1 delete, 1 replace; $90 to $450 a month (-10 at least, +250 at most)" in said
+    assert "1 delete, 1 replace; $90 to $450 a month, $160 as used (-10 at least, +10 as used, +250 at most)" in said
     assert "role reader gains s3:* on *" in said
     assert "would fail: data is protected" in said
 
@@ -271,7 +271,7 @@ def test_junit_survives_what_xml_cannot_hold() -> None:
 def test_the_markdown_says_cost_risk_and_permissions_first() -> None:
     said = markdown(REPORT, SEEN)
     assert said.startswith(f"{MARKER}\n## ❌ 3 violations\n")
-    assert "| platform-dev | platform-dev.json | 1 delete, 1 replace | $90 (-10) | $450 (+250) |" in said
+    assert "| platform-dev | platform-dev.json | 1 delete, 1 replace | $90 (-10) | $160 (+10) | $450 (+250) |" in said
     for words in (
         "**loses data**: platform-dev: data (aws:s3/bucket:Bucket): its objects",
         "**goes down**: platform-dev: orders (aws:sqs/queue:Queue): what is sent through it",

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from policies.rules import UNKNOWN, Declared, Props
 
 STATE: Final = "SLIPWAY_DEPLOYED_STATE"
-"""The variable that names a state for the pack: a file, or a folder with `<stack>.json` of several."""
+"""The variable that names states for the pack, divided as PATH is: files, or folders with `<stack>.json` of several."""
 SECRET: Final = "4dabf18193072939515e22adb298388d"
 """Marks a value of a state that is not plain: https://pkg.go.dev/github.com/pulumi/pulumi/sdk/v3/go/common/resource"""
 
@@ -63,18 +64,34 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
+@contextmanager
+def held_against(states: Sequence[Path]) -> Iterator[None]:
+    """Name these states for the pack, while it judges in this process; those that the caller named, where none is."""
+    before = os.environ.get(STATE)
+    if states:
+        os.environ[STATE] = os.pathsep.join(map(str, states))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(STATE, None)
+        else:
+            os.environ[STATE] = before
+
+
 def deployed_before(resources: Sequence[Declared]) -> tuple[Deployed, ...] | None:
     """What is deployed of the judged stack, where a state is named; None where none is. Raises NoState."""
-    named = os.environ.get(STATE)
-    if not named:
-        return None
-    path, stack = Path(named), next((_stack(each) for each in resources), "")
-    if path.is_dir():
-        path = path / f"{stack}.json"
-        if not path.exists():
-            return None  # the first deployment
-    found = read_state(path)
-    return found if found and _stack(found[0]) == stack else None
+    stack = next((_stack(each) for each in resources), "")
+    for named in filter(None, os.environ.get(STATE, "").split(os.pathsep)):
+        path = Path(named)
+        if path.is_dir():
+            path = path / f"{stack}.json"
+            if not path.exists():
+                continue  # the first deployment
+        found = read_state(path)
+        if found and _stack(found[0]) == stack:
+            return found
+    return None
 
 
 def _stack(resource: Declared) -> str:
