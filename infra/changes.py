@@ -366,16 +366,16 @@ def _not_known(changed: Sequence[Changed]) -> Iterator[str]:
 def _money(settings: Settings, before: Sequence[Resource], after: Sequence[Resource]) -> Money:
     set_all_config(dict(settings.config))
     ceilings: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    sums: list[float] = []
     estimates = [estimate(resources) for resources in (before, after)]
-    for amount in ("floor_usd", "expected_usd", "ceiling_usd"):
-        sums += [sum(getattr(line, amount) for line in lines) for lines in estimates]
+    floors = [sum(line.floor_usd for line in lines) for lines in estimates]
+    expected = [sum(line.expected_usd for line in lines) for lines in estimates]
+    most = [sum(line.ceiling_usd for line in lines) for lines in estimates]
     for index, lines in enumerate(estimates):
         for line in lines:
             ceilings[line.resource][index] += line.ceiling_usd
     moved = [(name, old, new) for name, (old, new) in ceilings.items() if abs(new - old) >= 0.01]
     moved.sort(key=lambda item: (-abs(item[2] - item[1]), item[0]))
-    return Money(*sums, tuple(moved))
+    return Money(*floors, *expected, *most, items=tuple(moved))
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------
