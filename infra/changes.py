@@ -375,7 +375,7 @@ def _money(settings: Settings, before: Sequence[Resource], after: Sequence[Resou
             ceilings[line.resource][index] += line.ceiling_usd
     moved = [(name, old, new) for name, (old, new) in ceilings.items() if abs(new - old) >= 0.01]
     moved.sort(key=lambda item: (-abs(item[2] - item[1]), item[0]))
-    return Money(*floors, *expected, *most, items=tuple(moved))
+    return Money(floors[0], floors[1], expected[0], expected[1], most[0], most[1], tuple(moved))
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------
