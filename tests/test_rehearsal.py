@@ -131,7 +131,7 @@ def test_an_application_asks_through_the_api_with_the_client_made_for_it(slipway
     person = {**codes, "AGEP": 46.0}
     answer = client.predict([person])
     assert answer.predictions[0] > 0.8
-    assert answer.version == "1"
+    assert answer.model == "1"
     with pytest.raises(module["InvalidInput"]) as refused:
         client.predict([{**person, "AGEP": 4600.0}])
     assert [fault.feature for fault in refused.value.faults] == ["AGEP"]
