@@ -14,7 +14,15 @@ from infra.rehearsal.emulator import process
 from infra.rehearsal.emulator.process import Emulator
 from tests.emulated import User
 
-LONGEST = ("test_rehearsal", "test_training_pipeline", "test_release", "test_registry", "test_feature_store")
+LONGEST = (
+    "test_rehearsal",
+    "test_release",
+    "test_training_pipeline",
+    "test_kill_switch",
+    "test_mutants",
+    "test_registry",
+    "test_feature_store",
+)
 """Modules that take minutes: begun first, so that no processor waits for the last of them."""
 
 

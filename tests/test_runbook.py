@@ -6,17 +6,14 @@ from typing import Any
 import pytest
 
 from components.runbook import Guide, markdown
-from infra.rehearsal.session import Rehearsal
 from infra.settings import stack_names
-from infra.show import watching
 
 DASHBOARD, ALARM = "aws:cloudwatch/dashboard:Dashboard", "aws:cloudwatch/metricAlarm:MetricAlarm"
 
 
 @pytest.fixture(scope="module")
-def plans() -> dict[str, Any]:
-    planned = Rehearsal(say=print, watching=watching).plan_offline(stack_names())
-    return {settings.stack: plan for settings, plan in planned}
+def plans(every_plan: Any) -> dict[str, Any]:
+    return {settings.stack: plan for settings, plan in every_plan}
 
 
 @pytest.mark.parametrize("stack", stack_names())
