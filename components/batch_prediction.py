@@ -19,7 +19,8 @@ from components.model_registry import may_verify, packages
 from components.runbook import Guide
 from components.schedule import schedule
 from components.spec import Spec
-from components.training_pipeline import SAGEMAKER, InstanceType, has_local_disks
+from components.training_pipeline import SAGEMAKER, InstanceType
+from policies.local_disks import has_local_disks
 
 NAMESPACE = "Slipway/Batch"
 LONGEST_NAME = 44

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PositiveI
 
 from components.logs import RetentionDays
 from components.spec import Spec
+from policies.local_disks import has_local_disks
 
 LONGEST_ROLLOUT_SECONDS = 28_800
 """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_BlueGreenUpdatePolicy.html"""
@@ -52,11 +53,6 @@ def has_gpu(instance_type: str) -> bool:
 def has_neuron(instance_type: str) -> bool:
     """Whether it has AWS's own accelerators."""
     return bool(re.match(r"inf2|trn", family(instance_type)))
-
-
-def has_nvme(instance_type: str) -> bool:
-    """Whether its disks are in the machine, and encrypted by it: those have a fixed size."""
-    return bool(re.match(r"g[4-9]|p[4-9]|trn|dl1|[cmr]\d+[a-z]*d", family(instance_type)))
 
 
 def machine_image(instance_type: str) -> InferenceAmi | None:
@@ -168,7 +164,7 @@ class Machines(EndpointSpec):
                 f"machine_image {self.machine_image} is not for {self.instance_type}: "
                 f"set {machine_image(self.instance_type)}"
             )
-        if self.volume_gib and has_nvme(self.instance_type):
+        if self.volume_gib and has_local_disks(self.instance_type):
             raise ValueError(f"{self.instance_type} has disks of its own, of a fixed size: leave out volume_gib")
         return self
 

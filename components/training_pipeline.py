@@ -19,6 +19,7 @@ from components.logs import RetentionDays
 from components.model_registry import may_register
 from components.runbook import Guide
 from components.spec import Spec
+from policies.local_disks import has_local_disks
 
 ROOT = Path(__file__).parent.parent
 VERSION = "2020-12-01"
@@ -28,15 +29,6 @@ INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 CODE = "/opt/ml/input/data/code"
 """Where the channel `code` is in a training container."""
 CHECKPOINTS = "/opt/ml/checkpoints"
-LOCAL_DISKS = frozenset(
-    {
-        *("c5d", "c6gd", "c6id", "c7gd", "c8gd", "m5d", "m5dn", "m6gd", "m6id", "m6idn", "m7gd", "m8gd", "r5d", "r5dn"),
-        *("r6gd", "r6id", "r6idn", "r7gd", "r8gd", "x2gd", "g4dn", "g5", "g6", "g6e", "gr6", "g7", "g7e"),
-        *("p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "p6e-gb200", "trn1", "trn1n", "trn2", "i3"),
-    }
-)
-"""Families with disks of their own, which a chip on the instance encrypts: AWS refuses a key for them.
-https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html"""
 MOST_PROPERTIES = 50
 """Metadata properties that a model package takes. Beside hyperparameters there are ours, the metrics, the signature."""
 MOST_HYPERPARAMETERS = 25
@@ -54,11 +46,6 @@ EVERYTHING = "all"
 InstanceType = Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-
-def has_local_disks(instance_type: str) -> bool:
-    """Whether an instance type such as `ml.g5.xlarge` brings its own encrypted disks."""
-    return instance_type.split(".")[1] in LOCAL_DISKS
 
 
 class JobSpec(Spec):

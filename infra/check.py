@@ -35,9 +35,7 @@ MODULES: Final[Mapping[str, ModuleType]] = {
     "reliability": reliability,
 }
 PACKS: Final[Mapping[str, Sequence[Policy]]] = {pack: module.POLICIES for pack, module in MODULES.items()}
-CONTROLS: Final[Mapping[str, Control]] = {
-    each.name: each for module in MODULES.values() for each in getattr(module, "CONTROLS", ())
-}
+CONTROLS: Final[Mapping[str, Control]] = {each.name: each for module in MODULES.values() for each in module.CONTROLS}
 
 
 @dataclass(frozen=True)

@@ -161,21 +161,6 @@ def details(action: str) -> Mapping[str, Any] | None:
 
 
 @functools.cache
-def actions_like(pattern: str) -> tuple[str, ...]:
-    """The actions that a pattern of a policy covers; the pattern itself where it is none, or covers all services."""
-    service, _, name = pattern.partition(":")
-    if not re.search(r"[*?]", name) or not _data.services.service_exists(service.lower()):
-        return (pattern,)
-    wanted = re.compile(_as_regex(name), re.IGNORECASE)
-    names: Iterable[str] = _data.actions.get_actions_for_service(service.lower())
-    return tuple(sorted(f"{service}:{each}" for each in names if wanted.fullmatch(each)))
-
-
-def _as_regex(pattern: str) -> str:
-    return "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
-
-
-@functools.cache
 def condition_keys(action: str) -> frozenset[str]:
     """The keys, in lower case, that AWS sends to conditions on an action, `${…}` cut off; without AWS's own `aws:`."""
     found = details(action) or {}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from infra.needs import VALUES, Need, actions_like, condition_keys
+from infra.needs import VALUES, Need, condition_keys
+from policies.actions import matching, services
 from policies.documents import Statement
 
 READ_ELSEWHERE: Final = frozenset(
@@ -271,6 +272,15 @@ def judge(operator: str, wanted: Sequence[str], given: Sequence[str]) -> bool | 
         return None
     matched = [any(test(each, want) for want in wanted) != negative for each in given]
     return any(matched) if quantifier == "foranyvalue" else all(matched)
+
+
+@cache
+def actions_like(pattern: str) -> tuple[str, ...]:
+    """The actions that a pattern of a policy covers; the pattern itself where it is none, or covers all services."""
+    service, _, name = pattern.partition(":")
+    if not re.search(r"[*?]", name) or service.lower() not in services():
+        return (pattern,)
+    return tuple(sorted(each.name for each in matching(pattern)))
 
 
 def _numbers(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:

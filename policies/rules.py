@@ -61,6 +61,18 @@ class Declared(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DeclaredResource:
+    """A `Declared` of plain values."""
+
+    type: str
+    name: str
+    urn: str
+    inputs: Props
+    protect: bool
+    property_dependencies: Mapping[str, Sequence[str]]
+
+
 Finding = str | Unknown
 Rule = Callable[[str, Props], Iterator[Finding]]
 """From a resource's type and inputs to what is wrong with it."""
@@ -237,7 +249,7 @@ def _all_declared(args: StackValidationArgs) -> Sequence[Declared]:
     known: Sequence[Declared] | None = getattr(args, "_declared", None)
     if known is None:
         known = tuple(
-            _Declared(
+            DeclaredResource(
                 each.resource_type,
                 each.name,
                 each.urn,
@@ -249,16 +261,6 @@ def _all_declared(args: StackValidationArgs) -> Sequence[Declared]:
         )
         args._declared = known  # type: ignore[attr-defined]  # kept with what it was read from
     return known
-
-
-@dataclass(frozen=True)
-class _Declared:
-    type: str
-    name: str
-    urn: str
-    inputs: Props
-    protect: bool
-    property_dependencies: Mapping[str, Sequence[str]]
 
 
 def _report(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.access import Call, Evidence, Explanation, Role, explanations, recorded, suggest, weigh
-from infra.needs import NAMED_OTHERWISE, OF_A_VERSION, Need, actions_like, details, needs
-from infra.permissions import Caller, Decision, Policies, decide, glob, judge
+from infra.needs import NAMED_OTHERWISE, OF_A_VERSION, Need, details, needs
+from infra.permissions import Caller, Decision, Policies, actions_like, decide, glob, judge
 from policies.documents import parse
 
 ACCOUNT, REGION = "123456789012", "us-east-1"

@@ -10,8 +10,8 @@ from pulumi.runtime.config import set_all_config
 
 from policies.encryption import BUCKET, BUCKET_ENCRYPTION, BUCKET_LOGGING, BUCKET_POLICY, CONTROLS, KEY_INPUTS
 from policies.encryption import SWITCHED_ON as SETTINGS
+from policies.local_disks import has_local_disks
 from policies.rules import UNKNOWN
-from policies.sagemaker import has_local_disks
 
 QUEUE = "aws:sqs/queue:Queue"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"

@@ -25,7 +25,7 @@ from components import Ledger, LedgerSpec
 from components.batch_prediction import BatchPrediction, BatchSpec
 from components.experiments import Experiments, ExperimentsSpec
 from components.model_registry import ModelRegistry, RegistrySpec
-from components.training_pipeline import MOST_HYPERPARAMETERS, Code, PipelineSpec, TrainingPipeline, has_local_disks
+from components.training_pipeline import MOST_HYPERPARAMETERS, Code, PipelineSpec, TrainingPipeline
 from functions.employment.features import LABEL, SCHEMA
 from functions.starting import token
 from infra.check import check
@@ -34,6 +34,7 @@ from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.engine import Engine, Plan
 from infra.rehearsal.product import census
 from policies.cost import TAGS
+from policies.local_disks import has_local_disks
 from tests.emulated import ACCOUNT, REGION, User, until
 
 IMAGE = f"683313688378.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py312"

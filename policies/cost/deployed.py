@@ -4,11 +4,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from policies.rules import UNKNOWN, Declared, Props
+from policies.rules import UNKNOWN, Declared, DeclaredResource
 
 STATE: Final = "SLIPWAY_DEPLOYED_STATE"
 """The variable that names states for the pack, divided as PATH is: files, or folders with `<stack>.json` of several."""
@@ -20,19 +19,7 @@ class NoState(Exception):
     """There is no such state, or it is none."""
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """A resource that is there."""
-
-    type: str
-    name: str
-    urn: str
-    inputs: Props
-    protect: bool
-    property_dependencies: Mapping[str, Sequence[str]]
-
-
-def read_state(path: Path) -> tuple[Deployed, ...]:
+def read_state(path: Path) -> tuple[DeclaredResource, ...]:
     """The resources of a state. Raises NoState."""
     try:
         return resources_of(json.loads(path.read_text("utf-8")))
@@ -42,10 +29,10 @@ def read_state(path: Path) -> tuple[Deployed, ...]:
         ) from None
 
 
-def resources_of(state: Mapping[str, Any]) -> tuple[Deployed, ...]:
+def resources_of(state: Mapping[str, Any]) -> tuple[DeclaredResource, ...]:
     """The resources in Pulumi's deployment format, without those that wait to be deleted. Raises KeyError."""
     return tuple(
-        Deployed(
+        DeclaredResource(
             each["type"],
             each["urn"].rpartition("::")[2],
             each["urn"],
@@ -79,7 +66,7 @@ def held_against(states: Sequence[Path]) -> Iterator[None]:
             os.environ[STATE] = before
 
 
-def deployed_before(resources: Sequence[Declared]) -> tuple[Deployed, ...] | None:
+def deployed_before(resources: Sequence[Declared]) -> tuple[DeclaredResource, ...] | None:
     """What is deployed of the judged stack, where a state is named; None where none is. Raises NoState."""
     stack = next((_stack(each) for each in resources), "")
     for named in filter(None, os.environ.get(STATE, "").split(os.pathsep)):

@@ -38,7 +38,7 @@ from policies.cost.pricing import (
     variants_of,
 )
 from policies.cost.usage import Usage
-from policies.rules import UNKNOWN, Declared, Props
+from policies.rules import UNKNOWN, Declared, DeclaredResource, Props
 
 WORKING_HOURS: Final = "cron(0 7 ? * MON-FRI *)", "cron(0 19 ? * MON-FRI *)"
 
@@ -71,18 +71,6 @@ class Fit:
         if self.fits:
             return f"The least that would fit: {said}. Then it may cost ${self.ceiling_usd:,.0f}"
         return f"Not even this is enough: {said}. Then it may still cost ${self.ceiling_usd:,.0f}: raise the budget"
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A resource with inputs of our own."""
-
-    type: str
-    name: str
-    urn: str
-    inputs: Props
-    protect: bool
-    property_dependencies: Mapping[str, Sequence[str]]
 
 
 Cost = Callable[[Sequence[Declared]], float]
@@ -153,14 +141,16 @@ def _about(what: str) -> str:
     return what.partition(" from ")[0]
 
 
-def _with(resources: Sequence[Declared], *changed: _Part) -> list[Declared]:
+def _with(resources: Sequence[Declared], *changed: DeclaredResource) -> list[Declared]:
     new: dict[str, Declared] = {each.urn: each for each in changed}
     return [*(new.pop(each.urn, each) for each in resources), *new.values()]
 
 
-def _part(resource: Declared, inputs: Props | None = None) -> _Part:
+def _part(resource: Declared, inputs: Props | None = None) -> DeclaredResource:
     given = resource.inputs if inputs is None else inputs
-    return _Part(resource.type, resource.name, resource.urn, given, resource.protect, resource.property_dependencies)
+    return DeclaredResource(
+        resource.type, resource.name, resource.urn, given, resource.protect, resource.property_dependencies
+    )
 
 
 def _set(value: Any, path: str, new: Any) -> Any:
@@ -216,7 +206,7 @@ class Knob:
     needed: int
     """What the stated use takes."""
     least: int
-    parts: Callable[[int], Sequence[_Part]]
+    parts: Callable[[int], Sequence[DeclaredResource]]
     """The resources that change when it is set."""
     step: int = 1
     """By how many it goes down: a node of four GPUs takes all four with it."""
@@ -240,7 +230,7 @@ def _of_group(group: Declared, month: Month) -> Iterator[Knob]:
     most, least = int(scaling["maxSize"]), max(1, int(scaling["minSize"]))
     needed = math.ceil(month.gpu_share(gpus) / (gpus / most)) if gpus and most else least
 
-    def parts(size: int) -> Sequence[_Part]:
+    def parts(size: int) -> Sequence[DeclaredResource]:
         desired = scaling.get("desiredSize")
         sizes = {**scaling, "maxSize": size}
         if isinstance(desired, int | float):
@@ -260,7 +250,7 @@ def _of_pool(pool: Declared, month: Month) -> Iterator[Knob]:
     least = min(each_node)
     needed = max(least, math.ceil(month.gpu_share(float(limit))))
 
-    def parts(gpus: int) -> Sequence[_Part]:
+    def parts(gpus: int) -> Sequence[DeclaredResource]:
         limits = {**pool.inputs["spec"]["limits"], "nvidia.com/gpu": gpus}
         return [_part(pool, _set(pool.inputs, "spec.limits", limits))]
 
@@ -299,7 +289,7 @@ def _of_endpoint(endpoint: Declared, month: Month) -> Iterator[Knob]:
             where: str = where,
             variant: Mapping[str, Any] = variant,
             configuration: Declared = configuration,
-        ) -> Sequence[_Part]:
+        ) -> Sequence[DeclaredResource]:
             initial = min(int(variant.get("initialInstanceCount") or 1), count)
             changed = _set(configuration.inputs, f"{where}.initialInstanceCount", initial)
             if target is None:
@@ -321,7 +311,7 @@ def _of_serverless(configuration: Declared, where: str, size: Mapping[str, Any],
     usage = month.usage
     at_once = usage.requests_per_day * usage.seconds_per_request / usage.busy_hours_per_day / 3600
 
-    def parts(count: int) -> Sequence[_Part]:
+    def parts(count: int) -> Sequence[DeclaredResource]:
         path = f"{where}.serverlessConfig.maxConcurrency"
         return [_part(configuration, _set(configuration.inputs, path, count))]
 
@@ -337,7 +327,7 @@ def _action_bounds(action: Declared) -> tuple[float | None, float | None]:
     return (low if _whole(low) else None, high if _whole(high) else None)
 
 
-def _lower_action(action: Declared, count: int) -> _Part:
+def _lower_action(action: Declared, count: int) -> DeclaredResource:
     told = action.inputs.get("scalableTargetAction")
     if not isinstance(told, Mapping) or not _whole(told.get("maxCapacity")):
         return _part(action)
@@ -465,7 +455,7 @@ def _smaller(month: Month) -> Iterator[Callable[[Cost, float], Change | None]]:
 
 
 def _exchange(
-    month: Month, where: str, before: str, after: str, changed: _Part
+    month: Month, where: str, before: str, after: str, changed: DeclaredResource
 ) -> Callable[[Cost, float], Change | None]:
     usd = PRICES["instances"]
     lost = 1 - usd[after]["usd"] / usd[before]["usd"]

@@ -9,6 +9,7 @@ from pulumi_policy import Policy, Severity
 
 from policies.documents import DocumentError, Statement, documents, parse
 from policies.limits import is_production, limits
+from policies.local_disks import has_local_disks
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -34,7 +35,6 @@ from policies.sagemaker import (
     PIPELINE,
     at,
     default_of,
-    has_local_disks,
     of_configurations,
     read,
     steps,
