@@ -27,6 +27,7 @@ from infra.settings import Settings
 from policies.cost.pricing import estimate
 from policies.documents import listed
 from policies.exceptions import stack_of
+from policies.resource_types import ACCESS_POLICY, ATTACHMENT, PERMISSION, POLICY, ROLE, ROLE_POLICY
 from policies.rules import kind
 
 DEFAULTS: Final = "__defaults"
@@ -380,12 +381,6 @@ def _money(settings: Settings, before: Sequence[Resource], after: Sequence[Resou
 
 # --- who may do what --------------------------------------------------------------------------------------------------
 
-ATTACHMENT: Final = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
-ROLE: Final = "aws:iam/role:Role"
-ROLE_POLICY: Final = "aws:iam/rolePolicy:RolePolicy"
-MANAGED: Final = "aws:iam/policy:Policy"
-PERMISSION: Final = "aws:lambda/permission:Permission"
-ACCESS: Final = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
 RBAC: Final = ("kubernetes:rbac.authorization.k8s.io/v1:Role", "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
 
 
@@ -421,14 +416,14 @@ def _of(each: Resource, by_urn: Mapping[str, Resource]) -> Iterator[tuple[str, s
         yield from ((_role_of(each, by_urn), right) for right in _document(inputs.get("policy")))
     elif each.type == ATTACHMENT:
         policy = next((by_urn[urn] for urn in each.property_dependencies.get("policyArn", ()) if urn in by_urn), None)
-        document = policy.inputs.get("policy") if policy and policy.type == MANAGED else None
+        document = policy.inputs.get("policy") if policy and policy.type == POLICY else None
         rights = _document(document) if document else [f"all of {inputs.get('policyArn')}"]
         yield from ((_role_of(each, by_urn), right) for right in rights)
     elif each.type == PERMISSION:
         limits = [str(inputs[key]) for key in ("sourceArn", "sourceAccount", "principalOrgId") if inputs.get(key)]
         if_ = f" if {', '.join(limits)}" if limits else ""
         yield str(inputs.get("principal")), f"{inputs.get('action')} on {inputs.get('function')}{if_}"
-    elif each.type == ACCESS:
+    elif each.type == ACCESS_POLICY:
         where = json.dumps(inputs.get("accessScope"), sort_keys=True)
         yield (
             str(inputs.get("principalArn")),
@@ -438,7 +433,7 @@ def _of(each: Resource, by_urn: Mapping[str, Resource]) -> Iterator[tuple[str, s
         for rule in inputs.get("rules") or ():
             on = ", ".join(map(str, rule.get("resources") or rule.get("nonResourceURLs") or ()))
             yield f"Kubernetes {kind(each.type)} {each.name}", f"{', '.join(rule.get('verbs') or ())} on {on}"
-    elif each.type != MANAGED:
+    elif each.type != POLICY:
         # What has a policy of its own: a bucket, a key, a queue, a topic, a repository, an endpoint of the network.
         for key, value in inputs.items():
             if "policy" in key.lower() and isinstance(value, str) and '"Statement"' in value:

@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from policies.resource_types import ENDPOINT_CONFIGURATION
 from policies.rules import UNKNOWN, Finding, Props, Unknown
 
-CONFIGURATION: Final = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 MACHINE: Final = "aws:sfn/stateMachine:StateMachine"
-PIPELINE: Final = "aws:sagemaker/pipeline:Pipeline"
 
 JOBS: Final[Mapping[str, tuple[str, str, str]]] = {
     # Where a step's output key is, where its volume key is, and the instances that the volume belongs to.
@@ -74,7 +73,7 @@ def configurations(resource_type: str, inputs: Props) -> Iterator[tuple[str, Pro
     A resource's own inputs, or what the state machine that releases an endpoint makes configurations from; `UNKNOWN`
     for a machine that cannot be read before `pulumi up`.
     """
-    if resource_type == CONFIGURATION:
+    if resource_type == ENDPOINT_CONFIGURATION:
         yield "", inputs
     elif resource_type == MACHINE:
         definition = inputs.get("definition")
@@ -98,7 +97,7 @@ def of_configurations(judge: Callable[[Props], Iterator[Finding]]) -> dict[str, 
                 else:
                     yield f"{where.removesuffix('.')}: {finding}" if where else finding
 
-    return {"rule": rule, "types": frozenset({CONFIGURATION, MACHINE})}
+    return {"rule": rule, "types": frozenset({ENDPOINT_CONFIGURATION, MACHINE})}
 
 
 def templates(inputs: Props) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -24,7 +24,10 @@ from infra.settings import Settings, SettingsError, check, load
 from policies.cost.deployed import SECRET, STATE, NoState, held_against, read_state, resources_of
 from policies.cost.fit import KINDS, Fit, cheapest_fit, smaller
 from policies.cost.prices import DAYS, HOURS, PRICES, aged, warnings
-from policies.cost.pricing import (
+from policies.cost.pricing import SCALABLE_TARGET, SCALING_POLICY, SCHEDULED_ACTION, Line, estimate
+from policies.cost.schedules import bounds
+from policies.cost.usage import Usage
+from policies.resource_types import (
     CLUSTER,
     ENDPOINT,
     ENDPOINT_CONFIGURATION,
@@ -35,16 +38,9 @@ from policies.cost.pricing import (
     NODE_POOL,
     NOTEBOOK,
     PIPELINE,
-    SCALABLE_TARGET,
-    SCALING_POLICY,
-    SCHEDULED_ACTION,
     TABLE,
     TRAINING_JOB,
-    Line,
-    estimate,
 )
-from policies.cost.schedules import bounds
-from policies.cost.usage import Usage
 from policies.rules import UNKNOWN, Declared
 
 TAGS = {"owner": "vision", "product": "shop", "environment": "prod", "cost-center": "1"}

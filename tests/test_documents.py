@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from judging import ACCOUNT
 
 from policies.access import identity, sharing
-from policies.access.tables import ROLE, ROLE_POLICY
 from policies.actions import actions_of
 from policies.documents import DocumentError, faults, parse
+from policies.resource_types import ROLE, ROLE_POLICY
 
 QUEUE_POLICY = "aws:sqs/queuePolicy:QueuePolicy"
 

@@ -12,38 +12,28 @@ from pulumi.runtime.config import set_all_config
 from test_cases import RESOURCES
 
 from policies.access import exposure, network
-from policies.access.exposure import (
-    ACCESS_ENTRY,
+from policies.access.exposure import ACCESS_ENTRY, MODEL, PUBLIC_ACCESS_BLOCK
+from policies.access.network import DEFAULT_GROUP, EGRESS_RULE, FLOW_LOG, GROUP, GROUP_RULE, INGRESS_RULE, VPC
+from policies.resource_types import (
     ACCESS_POLICY,
     BUCKET,
     CLUSTER,
     DATA_QUALITY_JOB,
     DOMAIN,
+    ENDPOINT_CONFIGURATION,
     INSTANCE,
     LAUNCH_TEMPLATE,
-    MODEL,
     MONITORING_SCHEDULE,
     NODE_CLASS,
     NODE_GROUP,
     NOTEBOOK,
-    PUBLIC_ACCESS_BLOCK,
+    PIPELINE,
     REST_API,
-    TRAINING_JOB,
-)
-from policies.access.exposure import ENDPOINT_CONFIGURATION as CONFIGURATION
-from policies.access.network import (
-    DEFAULT_GROUP,
-    EGRESS_RULE,
-    ENDPOINT,
-    FLOW_LOG,
-    GROUP,
-    GROUP_RULE,
-    INGRESS_RULE,
     SUBNET,
-    VPC,
+    TRAINING_JOB,
+    VPC_ENDPOINT,
 )
 from policies.rules import UNKNOWN
-from policies.sagemaker import PIPELINE
 
 BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 OWNERSHIP = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
@@ -189,7 +179,7 @@ ACCEPTED = [
         DOMAIN,
         {"domainSettings": {"dockerSettings": {"enableDockerAccess": "ENABLED", "vpcOnlyTrustedAccounts": [ACCOUNT]}}},
     ),
-    ("sm-endpoint-no-ssm", CONFIGURATION, {"productionVariants": [{"variantName": "live"}]}),
+    ("sm-endpoint-no-ssm", ENDPOINT_CONFIGURATION, {"productionVariants": [{"variantName": "live"}]}),
     (
         "no-secrets-in-env",
         FUNCTION,
@@ -315,7 +305,7 @@ REFUSED = [
     ),
     (
         "sm-endpoint-no-ssm",
-        CONFIGURATION,
+        ENDPOINT_CONFIGURATION,
         {"productionVariants": [{"variantName": "live", "enableSsmAccess": True}]},
         "productionVariants.0.enableSsmAccess is True",
     ),
@@ -402,7 +392,7 @@ def test_what_only_a_deployment_will_know_is_deferred_not_passed(rule, kind, inp
     [
         ("sm-model-data-source", MODEL, {"primaryContainer": {"modelDataUrl": "s3://platform-dev-data-1a2b3c4/model"}}),
         ("sm-training-vpc", TRAINING_JOB, {"vpcConfig": IN_VPC, "remoteDebugConfig": {"enableRemoteDebug": True}}),
-        ("sm-endpoint-no-ssm", CONFIGURATION, {"productionVariants": [{"enableSsmAccess": True}]}),
+        ("sm-endpoint-no-ssm", ENDPOINT_CONFIGURATION, {"productionVariants": [{"enableSsmAccess": True}]}),
     ],
 )
 def test_what_only_production_forbids_is_accepted_elsewhere(rule, kind, inputs):
@@ -433,7 +423,9 @@ def served(**variant):
     """A model without isolation, and the configuration that serves it."""
     model = resource(MODEL, "model", name="employment-1")
     used = {"uses": {"productionVariants": [f"{MODEL}::model"]}}
-    return model, resource(CONFIGURATION, "serves", **used, productionVariants=[{"variantName": "live", **variant}])
+    return model, resource(
+        ENDPOINT_CONFIGURATION, "serves", **used, productionVariants=[{"variantName": "live", **variant}]
+    )
 
 
 MISSING = {
@@ -490,7 +482,7 @@ SERVICES = [*SAGEMAKER, "s3", "ecr.api", "ecr.dkr", "sts", "logs", "kms"]
 
 
 def endpoints(*services, **inputs):
-    return [in_vpc(ENDPOINT, each, serviceName=f"com.amazonaws.us-east-1.{each}", **inputs) for each in services]
+    return [in_vpc(VPC_ENDPOINT, each, serviceName=f"com.amazonaws.us-east-1.{each}", **inputs) for each in services]
 
 
 def test_a_network_reaches_aws_without_the_internet():

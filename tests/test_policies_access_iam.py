@@ -16,8 +16,9 @@ from infra.rehearsal.engine import Engine
 from infra.settings import load
 from infra.stack import Stack
 from policies.access import identity, sharing
-from policies.access.tables import DOCUMENTS, KEY, KEY_POLICY, POLICY, RESOURCE_DOCUMENTS, ROLE, ROLE_POLICY
+from policies.access.tables import DOCUMENTS, KEY_POLICY, RESOURCE_DOCUMENTS
 from policies.limits import limits
+from policies.resource_types import KEY, POLICY, ROLE, ROLE_POLICY
 from policies.rules import UNKNOWN
 
 QUEUE = "aws:sqs/queue:Queue"

@@ -12,9 +12,15 @@ from pulumi.runtime.config import set_all_config
 from policies.cost import BUDGET, CONTROLS, POLICIES, TAGS, UNTAGGED, estimate, unpriced
 from policies.cost.money import MONITOR, SUBSCRIPTION
 from policies.cost.prices import PRICES
-from policies.cost.pricing import (
-    BY_SIZE,
+from policies.cost.pricing import BY_SIZE, SCALABLE_TARGET, SCALING_POLICY, SCHEDULED_ACTION
+from policies.cost.schedules import runs_per_month
+from policies.cost.sizes import FEATURE_GROUP
+from policies.cost.sizes import PROVISIONED as WARM
+from policies.cost.waste import NAT, VOLUME
+from policies.limits import limits
+from policies.resource_types import (
     CLUSTER,
+    DOMAIN,
     ENDPOINT,
     ENDPOINT_CONFIGURATION,
     FUNCTION,
@@ -22,18 +28,11 @@ from policies.cost.pricing import (
     NODE_GROUP,
     NOTEBOOK,
     PIPELINE,
-    SCALABLE_TARGET,
-    SCALING_POLICY,
     SCHEDULE,
-    SCHEDULED_ACTION,
     TABLE,
     TRAINING_JOB,
+    TUNING_JOB,
 )
-from policies.cost.schedules import runs_per_month
-from policies.cost.sizes import DOMAIN, FEATURE_GROUP, TUNING_JOB
-from policies.cost.sizes import PROVISIONED as WARM
-from policies.cost.waste import NAT, VOLUME
-from policies.limits import limits
 from policies.rules import UNKNOWN
 
 BUCKET = "aws:s3/bucket:Bucket"

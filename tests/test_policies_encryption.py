@@ -8,9 +8,10 @@ import pytest
 from judging import KEY, document, judge, judge_stack, resource
 from pulumi.runtime.config import set_all_config
 
-from policies.encryption import BUCKET, BUCKET_ENCRYPTION, BUCKET_LOGGING, BUCKET_POLICY, CONTROLS, KEY_INPUTS
+from policies.encryption import CONTROLS, KEY_INPUTS
 from policies.encryption import SWITCHED_ON as SETTINGS
 from policies.local_disks import has_local_disks
+from policies.resource_types import BUCKET, BUCKET_ENCRYPTION, BUCKET_LOGGING, BUCKET_POLICY
 from policies.rules import UNKNOWN
 
 QUEUE = "aws:sqs/queue:Queue"

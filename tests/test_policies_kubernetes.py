@@ -14,18 +14,14 @@ from policies.access.kubernetes import (
     DAEMON_SET,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
-    LAUNCH_TEMPLATE,
     LIMIT_RANGE,
     NAMESPACE,
-    NETWORK_POLICY,
-    NODE_GROUP,
-    NODE_POOL,
     POD,
     QUOTA,
     RBAC,
-    SERVICE_ACCOUNT,
     TEAM_LABEL,
 )
+from policies.resource_types import LAUNCH_TEMPLATE, NETWORK_POLICY, NODE_GROUP, NODE_POOL, SERVICE_ACCOUNT
 from policies.rules import UNKNOWN
 
 CRON_JOB = "kubernetes:batch/v1:CronJob"

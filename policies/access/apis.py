@@ -6,6 +6,7 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.documents import Statement, Table, of_statements
+from policies.resource_types import METHOD_SETTINGS, REST_API, USER_POOL
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -20,19 +21,16 @@ from policies.rules import (
     refers,
 )
 
-API: Final = "aws:apigateway/restApi:RestApi"
 STAGE: Final = "aws:apigateway/stage:Stage"
-SETTINGS: Final = "aws:apigateway/methodSettings:MethodSettings"
 PLAN: Final = "aws:apigateway/usagePlan:UsagePlan"
 PLAN_KEY: Final = "aws:apigateway/usagePlanKey:UsagePlanKey"
-POOL: Final = "aws:cognito/userPool:UserPool"
 CLIENT: Final = "aws:cognito/userPoolClient:UserPoolClient"
 
-API_DOCUMENTS: Table = {API: ("policy?",), "aws:apigateway/restApiPolicy:RestApiPolicy": ("policy",)}
+API_DOCUMENTS: Table = {REST_API: ("policy?",), "aws:apigateway/restApiPolicy:RestApiPolicy": ("policy",)}
 MOST_MINUTES = 60
 """A token cannot be taken back from who stole it: it ends."""
 MOST_A_SECOND = 1000
-"""Requests a second of one API: AWS itself lets 10,000 of all APIs of an account through."""
+"""Requests a second of one REST_API: AWS itself lets 10,000 of all APIs of an account through."""
 IN_MINUTES: Final = {"seconds": 1 / 60, "minutes": 1, "hours": 60, "days": 1440}
 
 
@@ -70,7 +68,7 @@ def _shown(value: Any) -> str:
 def stages_are_throttled(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """Every stage has settings for all its methods, and every client's key a plan with a rate and a quota."""
     for stage in of_type(resources, STAGE):
-        if not any(refers(each, "restApi", stage, by=("restApi",)) for each in of_type(resources, SETTINGS)):
+        if not any(refers(each, "restApi", stage, by=("restApi",)) for each in of_type(resources, METHOD_SETTINGS)):
             yield stage, f"stage {stage.name} has no method settings: add MethodSettings with throttling"
     for plan in of_type(resources, PLAN):
         for path, limits in (("throttleSettings", ("rateLimit", "burstLimit")), ("quotaSettings", ("limit",))):
@@ -79,7 +77,7 @@ def stages_are_throttled(resources: Sequence[Declared]) -> Iterator[tuple[Declar
                 yield plan, f"{path} is {settings}: set {' and '.join(limits)}, or this client costs what it likes"
     if not of_type(resources, PLAN):
         for key in of_type(resources, "aws:apigateway/apiKey:ApiKey"):
-            yield key, f"the API key {key.name} has no usage plan: add one with a rate and a quota"
+            yield key, f"the REST_API key {key.name} has no usage plan: add one with a rate and a quota"
 
 
 def _signs_up_nobody(resource_type: str, inputs: Props) -> Iterator[Finding]:
@@ -107,7 +105,7 @@ CONTROLS = [
         ("CKV_AWS_206",),
         "Set securityPolicy to SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09.",
         rule=_speaks_new_tls,
-        types=frozenset({API}),
+        types=frozenset({REST_API}),
     ),
     Control(
         "api-policy-narrow",
@@ -123,7 +121,9 @@ CONTROLS = [
         Severity.HIGH,
         ("CKV_AWS_276",),
         "Set settings.dataTraceEnabled to False.",
-        **of_table({SETTINGS: (Setting("settings.dataTraceEnabled?", (False,), "or people's answers are logged"),)}),
+        **of_table(
+            {METHOD_SETTINGS: (Setting("settings.dataTraceEnabled?", (False,), "or people's answers are logged"),)}
+        ),
     ),
     Control(
         "api-throttled",
@@ -132,7 +132,7 @@ CONTROLS = [
         (),
         "Set settings.throttlingRateLimit and throttlingBurstLimit.",
         rule=_is_throttled,
-        types=frozenset({SETTINGS}),
+        types=frozenset({METHOD_SETTINGS}),
     ),
     Control(
         "api-clients-throttled",
@@ -149,7 +149,7 @@ CONTROLS = [
         (),
         "Set adminCreateUserConfig.allowAdminCreateUserOnly to True.",
         rule=_signs_up_nobody,
-        types=frozenset({POOL}),
+        types=frozenset({USER_POOL}),
     ),
     Control(
         "cognito-client-secret",

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pulumi_policy import Severity
 
-from policies.access.tables import IDENTITY_DOCUMENTS, ROLE, ROLE_POLICY, TRUST_DOCUMENTS
+from policies.access.tables import IDENTITY_DOCUMENTS, TRUST_DOCUMENTS
 from policies.documents import DocumentError, Statement, judged, matcher, of_statements, parse
+from policies.resource_types import ROLE, ROLE_POLICY
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, of_type, refers
 
 TAGS = (

@@ -18,6 +18,23 @@ from policies.access.images import is_ours, pinned, registry_of, registry_senten
 from policies.access.kubernetes import CONTAINERS, POD_SPECS
 from policies.documents import DocumentError, Statement, parse
 from policies.limits import is_production, limits
+from policies.resource_types import (
+    ACCESS_POLICY,
+    BUCKET,
+    CLUSTER,
+    DATA_QUALITY_JOB,
+    DOMAIN,
+    ENDPOINT_CONFIGURATION,
+    INSTANCE,
+    LAUNCH_TEMPLATE,
+    MONITORING_SCHEDULE,
+    NODE_CLASS,
+    NODE_GROUP,
+    NOTEBOOK,
+    PIPELINE,
+    REST_API,
+    TRAINING_JOB,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -35,27 +52,13 @@ from policies.rules import (
     without_companion,
 )
 
-BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_V2 = "aws:s3/bucketV2:BucketV2"
 BUCKETS = BUCKET, BUCKET_V2
 BUCKET_NAMES = "bucket", "id"
 PUBLIC_ACCESS_BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
-CLUSTER = "aws:eks/cluster:Cluster"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 ACCESS_ENTRY = "aws:eks/accessEntry:AccessEntry"
-ACCESS_POLICY = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
-INSTANCE = "aws:ec2/instance:Instance"
-LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 """What Karpenter starts nodes from: where it says nothing, they demand IMDSv2 within one hop."""
 MODEL = "aws:sagemaker/model:Model"
-NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
-TRAINING_JOB = "aws:sagemaker/trainingJob:TrainingJob"
-DOMAIN = "aws:sagemaker/domain:Domain"
-ENDPOINT_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
-DATA_QUALITY_JOB = "aws:sagemaker/dataQualityJobDefinition:DataQualityJobDefinition"
-MONITORING_SCHEDULE = "aws:sagemaker/monitoringSchedule:MonitoringSchedule"
-REST_API = "aws:apigateway/restApi:RestApi"
 
 # Buckets.
 
@@ -765,7 +768,7 @@ CONTROLS: list[Control] = [
         (),
         "Use components.TrainingPipeline, or set EnableNetworkIsolation and VpcConfig in the step.",
         rule=_steps_are_isolated,
-        types=frozenset({sagemaker.PIPELINE}),
+        types=frozenset({PIPELINE}),
     ),
     Control(
         "sm-domain-vpc-only",

@@ -8,9 +8,18 @@ import pulumi
 from pulumi_policy import Severity
 
 from policies.access.images import is_ours, registry_sentence
-from policies.access.tables import IDENTITY_DOCUMENTS, KEY, KEY_DOCUMENTS, KEY_POLICY, TRUST_DOCUMENTS
+from policies.access.tables import IDENTITY_DOCUMENTS, KEY_DOCUMENTS, KEY_POLICY, TRUST_DOCUMENTS
 from policies.documents import DocumentError, Statement, of_statements, parse
 from policies.limits import limits
+from policies.resource_types import (
+    BUCKET,
+    BUCKET_ENCRYPTION,
+    BUCKET_POLICY,
+    KEY,
+    NETWORK_POLICY,
+    NODE_CLASS,
+    SERVICE_ACCOUNT,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -27,13 +36,7 @@ from policies.rules import (
 )
 from policies.sagemaker import at, read
 
-NODE_CLASS: Final = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
-NETWORK_POLICY: Final = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
-SERVICE_ACCOUNT: Final = "kubernetes:core/v1:ServiceAccount"
 RELEASE: Final = "kubernetes:helm.sh/v3:Release"
-BUCKET: Final = "aws:s3/bucket:Bucket"
-BUCKET_POLICY: Final = "aws:s3/bucketPolicy:BucketPolicy"
-ENCRYPTION: Final = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 LOCK: Final = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
 BUCKET_NAMES: Final = ("bucket", "id")
 KEY_NAMES: Final = ("keyId", "arn", "id")
@@ -108,7 +111,7 @@ def buckets_keep_their_promises(resources: Sequence[Declared]) -> Iterator[tuple
     """A bucket encrypted by a key refuses every other key; one whose versions are locked refuses to unlock them."""
     for bucket in of_type(resources, BUCKET):
         denied = list(_denied(resources, bucket))
-        if any(_by_a_key(each) for each in _policies_of(resources, ENCRYPTION, "bucket", bucket, BUCKET_NAMES)):
+        if any(_by_a_key(each) for each in _policies_of(resources, BUCKET_ENCRYPTION, "bucket", bucket, BUCKET_NAMES)):
             keys = "s3:x-amz-server-side-encryption-aws-kms-key-id"
             if not any(_refuses(each, "s3:PutObject") and _tests(each, "StringNotEquals", keys) for each in denied):
                 yield bucket, "objects can be stored with another key: deny s3:PutObject where the key is not ours"

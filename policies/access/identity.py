@@ -10,9 +10,6 @@ from policies.access.tables import (
     IDENTITY_DOCUMENTS,
     NAMES_WHO,
     NARROWS,
-    POLICY,
-    ROLE,
-    ROLE_POLICY,
     SCOPES,
     about_everything,
     all_of_a_kind,
@@ -27,6 +24,7 @@ from policies.access.tables import (
 from policies.actions import Action, expanded, matching
 from policies.documents import DocumentError, Statement, Table, documents, faults, judged, of_statements, parse
 from policies.limits import limits
+from policies.resource_types import ATTACHMENT, POLICY, ROLE, ROLE_POLICY
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -41,7 +39,6 @@ from policies.rules import (
     refers,
 )
 
-ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 POLICY_ATTACHMENT = "aws:iam/policyAttachment:PolicyAttachment"
 USER_ATTACHMENT = "aws:iam/userPolicyAttachment:UserPolicyAttachment"
 ACCESS_KEY = "aws:iam/accessKey:AccessKey"

@@ -9,6 +9,7 @@ from pulumi_policy import Severity
 
 from policies.access.images import digest, fixed_tag, is_ours, pinned, registry_sentence, tag
 from policies.cost.prices import gpus_of
+from policies.resource_types import LAUNCH_TEMPLATE, NETWORK_POLICY, NODE_GROUP, NODE_POOL, SERVICE_ACCOUNT
 from policies.rules import UNKNOWN, Control, Declared, Finding, Props, Unknown, find, given, of_type
 
 CONTAINERS = "containers", "initContainers", "ephemeralContainers"
@@ -31,15 +32,10 @@ Pulumi's own (`helm.v4.Chart`, `yaml.v2.ConfigGroup`) is of these types as well;
 WORKLOADS = frozenset(POD_SPECS)
 SERVES = frozenset({POD, DEPLOYMENT, "kubernetes:apps/v1:ReplicaSet", STATEFUL_SET})
 NAMESPACE = "kubernetes:core/v1:Namespace"
-SERVICE_ACCOUNT = "kubernetes:core/v1:ServiceAccount"
 SERVICE = "kubernetes:core/v1:Service"
 QUOTA = "kubernetes:core/v1:ResourceQuota"
 LIMIT_RANGE = "kubernetes:core/v1:LimitRange"
-NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 CLUSTER_QUEUE = re.compile(r"kubernetes:kueue\.x-k8s\.io/\w+:ClusterQueue")
 RBAC = "kubernetes:rbac.authorization.k8s.io/v1:"
 CLUSTER_ROLE = f"{RBAC}ClusterRole"

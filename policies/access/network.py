@@ -8,6 +8,7 @@ from typing import Any
 from pulumi_policy import Severity
 
 from policies.limits import limits
+from policies.resource_types import SUBNET, VPC_ENDPOINT
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -24,9 +25,7 @@ from policies.rules import (
 )
 
 VPC = "aws:ec2/vpc:Vpc"
-ENDPOINT = "aws:ec2/vpcEndpoint:VpcEndpoint"
 FLOW_LOG = "aws:ec2/flowLog:FlowLog"
-SUBNET = "aws:ec2/subnet:Subnet"
 DEFAULT_GROUP = "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"
 GROUP = "aws:ec2/securityGroup:SecurityGroup"
 ACCESS_LIST = "aws:ec2/networkAcl:NetworkAcl"
@@ -220,7 +219,7 @@ def _flows_are_logged(resources: Sequence[Declared]) -> Iterator[tuple[Declared 
 
 def _services_are_reached(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     for vpc in of_type(resources, VPC):
-        endpoints = _of_vpc(resources, ENDPOINT, vpc)
+        endpoints = _of_vpc(resources, VPC_ENDPOINT, vpc)
         names = {str(each.inputs.get("serviceName")) for each in endpoints}
         missing = [each for each in limits().endpoints if not any(name.endswith(f".{each}") for name in names)]
         if missing and UNKNOWN in names:

@@ -8,7 +8,6 @@ from pulumi_policy import Severity
 
 from policies.access.tables import (
     CALLERS,
-    KEY,
     KEY_DOCUMENTS,
     KEY_POLICY,
     NETWORK_DOCUMENTS,
@@ -22,6 +21,7 @@ from policies.access.tables import (
 )
 from policies.documents import Statement, allowed, of_statements
 from policies.limits import limits
+from policies.resource_types import FUNCTION_URL, KEY, PERMISSION
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -33,9 +33,7 @@ from policies.rules import (
     without_companion,
 )
 
-PERMISSION = "aws:lambda/permission:Permission"
 LAYER_PERMISSION = "aws:lambda/layerVersionPermission:LayerVersionPermission"
-FUNCTION_URL = "aws:lambda/functionUrl:FunctionUrl"
 MODEL_PACKAGE_GROUP_POLICY = "aws:sagemaker/modelPackageGroupPolicy:ModelPackageGroupPolicy"
 TOPIC_POLICY = "aws:sns/topicPolicy:TopicPolicy"
 GRANT = "aws:kms/grant:Grant"

@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterator
 
 from policies.actions import Action, matching
 from policies.documents import Statement, Table
+from policies.resource_types import KEY, POLICY, ROLE, ROLE_POLICY
 
-ROLE = "aws:iam/role:Role"
-POLICY = "aws:iam/policy:Policy"
-ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
-KEY = "aws:kms/key:Key"
 KEY_POLICY = "aws:kms/keyPolicy:KeyPolicy"
 
 # Documents of an identity say what it may do; a resource's say who may use it.

@@ -21,11 +21,6 @@ from typing import Any, Final
 
 from policies.cost.prices import PRICES, gpus_of
 from policies.cost.pricing import (
-    CLUSTER,
-    ENDPOINT,
-    LAUNCH_TEMPLATE,
-    NODE_GROUP,
-    NODE_POOL,
     SCHEDULED_ACTION,
     Month,
     configuration_of,
@@ -38,6 +33,7 @@ from policies.cost.pricing import (
     variants_of,
 )
 from policies.cost.usage import Usage
+from policies.resource_types import CLUSTER, ENDPOINT, LAUNCH_TEMPLATE, NODE_GROUP, NODE_POOL
 from policies.rules import UNKNOWN, Declared, DeclaredResource, Props
 
 WORKING_HOURS: Final = "cron(0 7 ? * MON-FRI *)", "cron(0 19 ? * MON-FRI *)"

@@ -23,24 +23,26 @@ from policies.cost.prices import DAYS, HOURS, PRICES, gpus_of
 from policies.cost.schedules import bounds, runs_per_month
 from policies.cost.usage import Usage
 from policies.limits import environment, limits
+from policies.resource_types import (
+    CLUSTER,
+    ENDPOINT,
+    ENDPOINT_CONFIGURATION,
+    FUNCTION,
+    LAUNCH_TEMPLATE,
+    NODE_CLASS,
+    NODE_GROUP,
+    NODE_POOL,
+    NOTEBOOK,
+    PIPELINE,
+    SCHEDULE,
+    TABLE,
+    TRAINING_JOB,
+)
 from policies.rules import UNKNOWN, Declared, Finding, Unknown, find, given, of_type, refers
 
-CLUSTER = "aws:eks/cluster:Cluster"
-ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
-ENDPOINT_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
-FUNCTION = "aws:lambda/function:Function"
-LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
-NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
-PIPELINE = "aws:sagemaker/pipeline:Pipeline"
 SCALABLE_TARGET = "aws:appautoscaling/target:Target"
 SCALING_POLICY = "aws:appautoscaling/policy:Policy"
 SCHEDULED_ACTION = "aws:appautoscaling/scheduledAction:ScheduledAction"
-SCHEDULE = "aws:scheduler/schedule:Schedule"
-TABLE = "aws:dynamodb/table:Table"
-TRAINING_JOB = "aws:sagemaker/trainingJob:TrainingJob"
 
 NOBODY: Final = "unattributed"
 """Whose a cost is that carries no tag of it."""

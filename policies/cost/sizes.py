@@ -8,18 +8,8 @@ from pulumi_policy import Severity
 
 from policies.cost.prices import gpus_of, today
 from policies.cost.pricing import (
-    ENDPOINT,
-    ENDPOINT_CONFIGURATION,
-    FUNCTION,
-    LAUNCH_TEMPLATE,
-    NODE_GROUP,
-    NODE_POOL,
-    NOTEBOOK,
-    PIPELINE,
     SCALABLE_TARGET,
     SCALING_POLICY,
-    TABLE,
-    TRAINING_JOB,
     Month,
     configuration_of,
     default_tags,
@@ -32,6 +22,22 @@ from policies.cost.pricing import (
     variants_of,
 )
 from policies.limits import environment, is_production, limits
+from policies.resource_types import (
+    DOMAIN,
+    ENDPOINT,
+    ENDPOINT_CONFIGURATION,
+    FUNCTION,
+    INSTANCE,
+    LAUNCH_TEMPLATE,
+    NODE_GROUP,
+    NODE_POOL,
+    NOTEBOOK,
+    PIPELINE,
+    SCALING_GROUP,
+    TABLE,
+    TRAINING_JOB,
+    TUNING_JOB,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -46,12 +52,8 @@ from policies.rules import (
 
 Findings = Iterator[tuple[Declared | None, Finding]]
 
-DOMAIN = "aws:sagemaker/domain:Domain"
 FEATURE_GROUP = "aws:sagemaker/featureGroup:FeatureGroup"
-GROUP = "aws:autoscaling/group:Group"
-INSTANCE = "aws:ec2/instance:Instance"
 PROVISIONED = "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig"
-TUNING_JOB = "aws:sagemaker/hyperParameterTuningJob:HyperParameterTuningJob"
 
 REHEARSED: Final = "local"
 """The environment that is never on AWS: nothing in it costs anything while nobody uses it."""
@@ -183,7 +185,7 @@ def _scheduled_most(action: Declared) -> Any:
 
 
 def _limited_pools(resource_type: str, inputs: Props) -> Iterator[Finding]:
-    for path in {NODE_GROUP: ("scalingConfig.maxSize",), GROUP: ("maxSize",)}.get(resource_type, ()):
+    for path in {NODE_GROUP: ("scalingConfig.maxSize",), SCALING_GROUP: ("maxSize",)}.get(resource_type, ()):
         for where, size in find(inputs, path):
             if size == UNKNOWN:
                 yield Unknown(where)

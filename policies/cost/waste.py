@@ -7,8 +7,16 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.cost.prices import PRICES, today
-from policies.cost.pricing import CLUSTER, LAUNCH_TEMPLATE
 from policies.limits import is_production, limits
+from policies.resource_types import (
+    BUCKET,
+    BUCKET_VERSIONING,
+    CLUSTER,
+    LAUNCH_TEMPLATE,
+    REPOSITORY,
+    SUBNET,
+    VPC_ENDPOINT,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -27,14 +35,9 @@ from policies.rules import (
 
 Findings = Iterator[tuple[Declared | None, Finding]]
 
-BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-BUCKET_VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
 NAT = "aws:ec2/natGateway:NatGateway"
-REPOSITORY = "aws:ecr/repository:Repository"
-SUBNET = "aws:ec2/subnet:Subnet"
 VOLUME = "aws:ebs/volume:Volume"
-VPC_ENDPOINT = "aws:ec2/vpcEndpoint:VpcEndpoint"
 
 TAGS = ("owner", "product", "environment", "cost-center")
 """The tags by which AWS's bill can be split: who is asked, what it is for, where it runs, who pays."""

@@ -10,6 +10,22 @@ from pulumi_policy import Policy, Severity
 from policies.documents import DocumentError, Statement, documents, parse
 from policies.limits import is_production, limits
 from policies.local_disks import has_local_disks
+from policies.resource_types import (
+    BUCKET,
+    BUCKET_ENCRYPTION,
+    BUCKET_LOGGING,
+    BUCKET_POLICY,
+    CLUSTER,
+    DATA_QUALITY_JOB,
+    INSTANCE,
+    KEY,
+    LAUNCH_TEMPLATE,
+    MONITORING_SCHEDULE,
+    NODE_CLASS,
+    PIPELINE,
+    TRAINING_JOB,
+    TUNING_JOB,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -29,32 +45,10 @@ from policies.rules import (
     settled,
     without_companion,
 )
-from policies.sagemaker import (
-    JOBS,
-    MACHINE,
-    PIPELINE,
-    at,
-    default_of,
-    of_configurations,
-    read,
-    steps,
-)
+from policies.sagemaker import JOBS, MACHINE, at, default_of, of_configurations, read, steps
 
-BUCKET = "aws:s3/bucket:Bucket"
-BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
-BUCKET_LOGGING = "aws:s3/bucketLogging:BucketLogging"
 BUCKET_NAMES = ("bucket", "id")
-KEY = "aws:kms/key:Key"
 KEYS = frozenset({KEY, "aws:kms/alias:Alias", "aws:kms/replicaKey:ReplicaKey"})
-CLUSTER = "aws:eks/cluster:Cluster"
-INSTANCE = "aws:ec2/instance:Instance"
-TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-TRAINING_JOB = "aws:sagemaker/trainingJob:TrainingJob"
-TUNING_JOB = "aws:sagemaker/hyperParameterTuningJob:HyperParameterTuningJob"
-QUALITY_JOB = "aws:sagemaker/dataQualityJobDefinition:DataQualityJobDefinition"
-SCHEDULE = "aws:sagemaker/monitoringSchedule:MonitoringSchedule"
-NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 
 # For each control, where each type of resource names its key. Behind a `?` stands what need not be there: a table may
 # have no replicas, but if it has some, those need a key.
@@ -64,9 +58,9 @@ KEY_INPUTS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     },
     "enc-sm-domain-kms": {"aws:sagemaker/domain:Domain": ("kmsKeyId",)},
     "enc-sm-notebook-kms": {"aws:sagemaker/notebookInstance:NotebookInstance": ("kmsKeyId",)},
-    "enc-sm-dqjob-output-kms": {QUALITY_JOB: ("dataQualityJobOutputConfig.kmsKeyId",)},
+    "enc-sm-dqjob-output-kms": {DATA_QUALITY_JOB: ("dataQualityJobOutputConfig.kmsKeyId",)},
     "enc-sm-training-output-kms": {TRAINING_JOB: ("outputDataConfig.kmsKeyId",)},
-    "enc-lt-ebs-cmk": {TEMPLATE: ("blockDeviceMappings?.*?.ebs?.kmsKeyId",)},
+    "enc-lt-ebs-cmk": {LAUNCH_TEMPLATE: ("blockDeviceMappings?.*?.ebs?.kmsKeyId",)},
     "enc-ec2-block-devices-cmk": {INSTANCE: ("rootBlockDevice.kmsKeyId", "ebsBlockDevices?.*?.kmsKeyId")},
     "enc-ebs-volume-cmk": {"aws:ebs/volume:Volume": ("kmsKeyId",)},
     "enc-karpenter-volumes-cmk": {NODE_CLASS: ("spec.blockDeviceMappings.*.ebs.kmsKeyID",)},
@@ -86,7 +80,9 @@ KEY_INPUTS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 # A launch template writes its booleans as text.
 SWITCHED_ON: Final[Mapping[str, Mapping[str, Sequence[Setting]]]] = {
     "enc-lt-ebs": {
-        TEMPLATE: (Setting("blockDeviceMappings.*.ebs?.encrypted", ("true",), "or its volumes are not encrypted"),)
+        LAUNCH_TEMPLATE: (
+            Setting("blockDeviceMappings.*.ebs?.encrypted", ("true",), "or its volumes are not encrypted"),
+        )
     },
     "enc-ec2-block-devices": {
         INSTANCE: (
@@ -125,7 +121,7 @@ SWITCHED_ON: Final[Mapping[str, Mapping[str, Sequence[Setting]]]] = {
         )
     },
     "enc-sm-dqjob-traffic": {
-        QUALITY_JOB: (
+        DATA_QUALITY_JOB: (
             Setting("networkConfig.enableInterContainerTrafficEncryption", (True,), "or its containers talk openly"),
         )
     },
@@ -140,7 +136,7 @@ SWITCHED_ON: Final[Mapping[str, Mapping[str, Sequence[Setting]]]] = {
 VOLUMES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "sm-training-volume-kms": {TRAINING_JOB: ("resourceConfig.volumeKmsKeyId", "resourceConfig.instanceType")},
     "enc-sm-dqjob-volume-kms": {
-        QUALITY_JOB: ("jobResources.clusterConfig.volumeKmsKeyId", "jobResources.clusterConfig.instanceType")
+        DATA_QUALITY_JOB: ("jobResources.clusterConfig.volumeKmsKeyId", "jobResources.clusterConfig.instanceType")
     },
 }
 
@@ -690,7 +686,7 @@ CONTROLS: list[Control] = [
         MEDIUM,
         (),
         "Set kmsKeyId of its output, volumeKmsKeyId of its cluster and enableInterContainerTrafficEncryption.",
-        **_of(_monitors, SCHEDULE),
+        **_of(_monitors, MONITORING_SCHEDULE),
     ),
     Control(
         "sm-training-volume-kms",

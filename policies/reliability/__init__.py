@@ -12,6 +12,28 @@ from pulumi_policy import Policy, Severity
 from policies.exceptions import today
 from policies.limits import environment, is_production, limits
 from policies.reliability.calendars import KUBERNETES, LAMBDA
+from policies.resource_types import (
+    BUCKET,
+    BUCKET_LOGGING,
+    BUCKET_VERSIONING,
+    CLUSTER,
+    ENDPOINT,
+    ENDPOINT_CONFIGURATION,
+    FUNCTION,
+    FUNCTION_URL,
+    LAUNCH_TEMPLATE,
+    METHOD_SETTINGS,
+    MONITORING_SCHEDULE,
+    NODE_GROUP,
+    PERMISSION,
+    PIPELINE,
+    REPOSITORY,
+    SCALING_GROUP,
+    SCHEDULE,
+    SUBNET,
+    TABLE,
+    USER_POOL,
+)
 from policies.rules import (
     UNKNOWN,
     Control,
@@ -30,49 +52,22 @@ from policies.rules import (
     refers,
     settled,
 )
-from policies.sagemaker import (
-    CONFIGURATION,
-    MACHINE,
-    PIPELINE,
-    at,
-    in_pulumis_words,
-    of_configurations,
-    read,
-    templates,
-)
+from policies.sagemaker import MACHINE, at, in_pulumis_words, of_configurations, read, templates
 
-BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_NAMES = ("bucket", "id")
-VERSIONING = "aws:s3/bucketVersioning:BucketVersioning"
-LOGGING = "aws:s3/bucketLogging:BucketLogging"
-TABLE = "aws:dynamodb/table:Table"
-USER_POOL = "aws:cognito/userPool:UserPool"
-CLUSTER = "aws:eks/cluster:Cluster"
-LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-SUBNET = "aws:ec2/subnet:Subnet"
-REPOSITORY = "aws:ecr/repository:Repository"
 SCANNING = "aws:ecr/registryScanningConfiguration:RegistryScanningConfiguration"
-FUNCTION = "aws:lambda/function:Function"
 FUNCTION_NAMES = ("name", "arn", "id")
-PERMISSION = "aws:lambda/permission:Permission"
-FUNCTION_URL = "aws:lambda/functionUrl:FunctionUrl"
 INVOCATION = "aws:lambda/invocation:Invocation"
 EVENT_SOURCE = "aws:lambda/eventSourceMapping:EventSourceMapping"
 INVOKE_CONFIG = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
-API_SETTINGS = "aws:apigateway/methodSettings:MethodSettings"
 QUEUE = "aws:sqs/queue:Queue"
 EVENT_TARGET = "aws:cloudwatch/eventTarget:EventTarget"
-SCHEDULE = "aws:scheduler/schedule:Schedule"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 TOPIC = "aws:sns/topic:Topic"
 SUBSCRIPTION = "aws:sns/topicSubscription:TopicSubscription"
 SECRET = "aws:secretsmanager/secret:Secret"
 ROTATION = "aws:secretsmanager/secretRotation:SecretRotation"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
-ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
-MONITORING = "aws:sagemaker/monitoringSchedule:MonitoringSchedule"
-SCALING_GROUP = "aws:autoscaling/group:Group"
 
 STATEFUL: Final = frozenset(
     {
@@ -126,7 +121,7 @@ UNIQUE_NAMES: Final[Mapping[str, str]] = {
     FUNCTION: "name",
     BUCKET: "bucket",
     ENDPOINT: "name",
-    CONFIGURATION: "name",
+    ENDPOINT_CONFIGURATION: "name",
     "aws:sagemaker/featureGroup:FeatureGroup": "featureGroupName",
     "aws:sagemaker/mlflowApp:MlflowApp": "name",
     "aws:sagemaker/model:Model": "name",
@@ -274,13 +269,13 @@ def _monitored(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None,
         return
     watched = {
         str(value)
-        for each in of_type(resources, MONITORING)
+        for each in of_type(resources, MONITORING_SCHEDULE)
         for _, value in find(
             each.inputs,
             "monitoringScheduleConfig?.monitoringJobDefinition?.monitoringInputs?.endpointInput?.endpointName?",
         )
     }
-    by_definition = [each for each in of_type(resources, MONITORING) if _names_a_definition(each)]
+    by_definition = [each for each in of_type(resources, MONITORING_SCHEDULE) if _names_a_definition(each)]
     definitions = [each for each in resources if "JobDefinition:" in each.type]
     told = {
         str(value)
@@ -308,7 +303,7 @@ def _all_uses(resource: Declared) -> set[str]:
 
 
 def _made_with(endpoint: Declared, resources: Sequence[Declared]) -> Declared | None:
-    configurations = of_type(resources, CONFIGURATION)
+    configurations = of_type(resources, ENDPOINT_CONFIGURATION)
     return next(
         (each for each in configurations if refers(endpoint, "endpointConfigName", each, by=("name", "id"))), None
     )
@@ -325,7 +320,7 @@ def _described(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 
 def _versioned(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
-    companions = of_type(resources, VERSIONING)
+    companions = of_type(resources, BUCKET_VERSIONING)
     for bucket in of_type(resources, BUCKET):
         found = [value for _, value in find(bucket.inputs, "versioning?.enabled")]
         companion = first(companions, bucket, "bucket", by=BUCKET_NAMES)
@@ -336,7 +331,8 @@ def _versioned(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None,
         elif True not in found:
             yield (
                 bucket,
-                f"bucket {bucket.name} keeps no versions, so what is overwritten is lost: add a {kind(VERSIONING)}",
+                f"bucket {bucket.name} keeps no versions, so what is overwritten is lost: "
+                f"add a {kind(BUCKET_VERSIONING)}",
             )
 
 
@@ -353,17 +349,17 @@ def _locked(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 def _access_logged(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """A bucket that takes access logs has none of its own: each would make the next."""
-    companions = of_type(resources, LOGGING)
+    companions = of_type(resources, BUCKET_LOGGING)
     for bucket in of_type(resources, BUCKET):
         own = at(bucket.inputs, "logging.targetBucket") or at(bucket.inputs, "loggings.0.targetBucket")
         takes = any(
             refers(each, "targetBucket", bucket, by=BUCKET_NAMES)
             or bucket.inputs.get("bucket") == at(each.inputs, "logging.targetBucket")
             for each in resources
-            if each.type in (LOGGING, BUCKET) and bucket.inputs.get("bucket") is not None
+            if each.type in (BUCKET_LOGGING, BUCKET) and bucket.inputs.get("bucket") is not None
         )
         if not given(own) and not takes and not first(companions, bucket, "bucket", by=BUCKET_NAMES):
-            yield bucket, f"nothing says who read bucket {bucket.name}: add a {kind(LOGGING)}"
+            yield bucket, f"nothing says who read bucket {bucket.name}: add a {kind(BUCKET_LOGGING)}"
 
 
 def _protected(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
@@ -563,7 +559,7 @@ def _bounded(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, F
     Elsewhere a reservation only takes from the others. An API that throttles is a bound, and so is a mapping's own.
     """
     urls, permissions = of_type(resources, FUNCTION_URL), of_type(resources, PERMISSION)
-    settings, sources = of_type(resources, API_SETTINGS), of_type(resources, EVENT_SOURCE)
+    settings, sources = of_type(resources, METHOD_SETTINGS), of_type(resources, EVENT_SOURCE)
     for function in of_type(resources, FUNCTION):
         reserved = function.inputs.get("reservedConcurrentExecutions")
         if reserved == UNKNOWN:
