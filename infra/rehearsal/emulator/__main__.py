@@ -30,6 +30,7 @@ from infra.rehearsal.emulator import (
     machines,
     metrics,
     nodes,
+    pace,
     process,
     repairs,
     sagemaker,
@@ -39,6 +40,8 @@ from infra.rehearsal.emulator.app import Application
 from infra.rehearsal.emulator.calls import ACCOUNT, Trail
 
 TICK_SECONDS: Final = 1.0
+QUICK_TICK_SECONDS: Final = 0.2
+"""Between two rounds where the clock is quick."""
 
 
 class QuietHandler(MotoRequestHandler):
@@ -66,6 +69,7 @@ def main() -> None:
         "flush": _flush,
         "interrupt": jobs.interrupt,
         "disturb": jobs.disturb,
+        "pace": pace.ask,
     }
     application = Application(Trail(work / "calls.jsonl"), admin)
     server = make_server(process.HOST, options.port, application, threaded=True, request_handler=QuietHandler)
@@ -106,9 +110,9 @@ def _flush(_: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _keep_time() -> None:
-    """Once a second, do what is due."""
+    """Once a second of the clock's, do what is due."""
     while True:
-        time.sleep(TICK_SECONDS)
+        time.sleep(max(QUICK_TICK_SECONDS, TICK_SECONDS * pace.clock.second))
         now = time.time()
         for tick in (schedules.tick, metrics.tick, alarms.tick, autoscaling.tick, lambdas.tick):
             try:

@@ -3,7 +3,8 @@
 As the CloudWatch user guide has it ("Alarm evaluation" and "Configuring how CloudWatch alarms treat missing data",
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html): M of the last N periods
 that have data, looking back a little further than N for them, and filling in what is missing as the alarm says.
-Evaluated every second rather than every minute, and a period counts as soon as it has data.
+Evaluated every second rather than every minute, and a period counts as soon as it has data. How long a period is,
+the emulator's clock says (pace.py).
 """
 
 import json
@@ -16,11 +17,12 @@ from typing import Any, Final
 from moto.cloudwatch.exceptions import ValidationError
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, Dimension, cloudwatch_backends
 
-from infra.rehearsal.emulator import events, metrics
+from infra.rehearsal.emulator import events, metrics, pace
 from infra.rehearsal.emulator.calls import ACCOUNT
 from infra.rehearsal.emulator.formulas import Formula
 from infra.rehearsal.emulator.metrics import Metrics
 from infra.rehearsal.emulator.metrics import put_metric as put_metric  # for those who watch alarms rather than metrics
+from infra.rehearsal.emulator.pace import WALL, Clock
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "GreaterThanThreshold": operator.gt,
@@ -67,7 +69,7 @@ def tick(now: float) -> None:
         known = metrics.of_region(backend)
         for alarm in list(backend.alarms.values()):
             if now >= _by_hand.get(alarm.alarm_arn, 0):
-                state, reason = evaluate(alarm, known, now)
+                state, reason = evaluate(alarm, known, now, pace.clock)
                 if state != alarm.state_value:
                     _change(alarm, state, reason)
 
@@ -75,14 +77,13 @@ def tick(now: float) -> None:
 def rings_in_rollout(alarm: Alarm, second: float) -> bool:
     """Whether an alarm goes off in the time of a rollout whose every second takes `second` real ones.
 
-    Its periods are as much shorter, and what is counted in one is taken for the rate that it is: five errors in the
-    1.2 seconds that stand for a minute are 250 a minute. It then is in ALARM for everybody to see, for some seconds.
+    Its periods are as much shorter. It then is in ALARM for everybody to see, for some seconds.
     """
     now = time.time()
     if second >= 1 or now < _by_hand.get(alarm.alarm_arn, 0):
         return bool(alarm.state_value == "ALARM")
     known = metrics.of_region(cloudwatch_backends[ACCOUNT][alarm.region_name])
-    state, reason = evaluate(alarm, known, now, second)
+    state, reason = evaluate(alarm, known, now, Clock(second))
     if state != "ALARM":
         return False
     _by_hand[alarm.alarm_arn] = now + SEEN_SECONDS
@@ -91,15 +92,15 @@ def rings_in_rollout(alarm: Alarm, second: float) -> bool:
     return True
 
 
-def evaluate(alarm: Alarm, known: Metrics, now: float, second: float = 1.0) -> tuple[str, str]:
-    """The state that an alarm should be in, and why; `second` as in `rings_in_rollout`."""
+def evaluate(alarm: Alarm, known: Metrics, now: float, clock: Clock = WALL) -> tuple[str, str]:
+    """The state that an alarm should be in at `now`, in seconds since 1970, and why; its periods are the clock's."""
     periods = int(alarm.evaluation_periods or 1)
     needed = int(alarm.datapoints_to_alarm or periods)
     threshold = float(alarm.threshold)
     # That a sum is too small can only be said of whole periods: of hours and days, those that end now.
     growing = alarm.statistic in ("Sum", "SampleCount") and alarm.comparison_operator.startswith("Less")
     sliding = growing and int(alarm.period or 0) > 60
-    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now, second, sliding)
+    points = _points(alarm, known, periods + EXTRA_PERIODS + 1, now, clock, sliding)
     # What has only begun says nothing before it has data; and while a sum still grows, not that it is too small.
     begun = not sliding and (points[0] is None or growing)
     points = points[1:] if begun else points[:-1]
@@ -133,14 +134,11 @@ def state_of(breaches: Sequence[bool | None], periods: int, needed: int, missing
     return "OK"
 
 
-def _points(alarm: Alarm, known: Metrics, periods: int, now: float, second: float, sliding: bool) -> list[float | None]:
+def _points(alarm: Alarm, known: Metrics, periods: int, now: float, clock: Clock, sliding: bool) -> list[float | None]:
     """A value for each of the last periods, the newest first; None where there is no data."""
 
     def by_period(key: metrics.Key, statistic: str, period: int) -> Sequence[float | None]:
-        found = known.by_period(key, statistic, period * second, periods, now, sliding=sliding)
-        if second == 1 or statistic not in ("Sum", "SampleCount"):
-            return found
-        return [None if value is None else value / second for value in found]
+        return known.by_period(key, statistic, period, periods, now, sliding=sliding, clock=clock)
 
     if not alarm.metric_data_queries:
         key = alarm.namespace, alarm.metric_name, _dimensions(alarm.dimensions)

@@ -1,4 +1,7 @@
-"""What happens at its time: EventBridge Scheduler's schedules, and rules on a schedule."""
+"""What happens at its time: EventBridge Scheduler's schedules, and rules on a schedule.
+
+Where the emulator's clock is quick (pace.py), what is due is so by that clock; else by the one on the wall.
+"""
 
 import re
 import time
@@ -13,7 +16,7 @@ from moto.events.models import EventsBackend, Rule, events_backends
 from moto.scheduler.exceptions import ValidationException
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule, scheduler_backends
 
-from infra.rehearsal.emulator import events
+from infra.rehearsal.emulator import events, pace
 from infra.rehearsal.emulator.calls import ACCOUNT
 
 UNITS: Final = {"minute": 60, "hour": 3600, "day": 86400}
@@ -35,7 +38,7 @@ _create_in_moto = EventBridgeSchedulerBackend.create_schedule
 _update_in_moto = EventBridgeSchedulerBackend.update_schedule
 _put_rule_in_moto = EventsBackend.put_rule
 _waiting: dict[str, tuple[str, datetime | None]] = {}
-"""For each ARN its expression and time zone, and when it is due."""
+"""For each ARN its expression, time zone and pace, and when it is due."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,11 @@ def fire(name: str) -> int:
 
 def tick(now: float) -> None:
     """Start whatever is due at `now`, in seconds since 1970."""
-    moment = datetime.fromtimestamp(now, UTC)
+    second = pace.clock.second
+    moment = datetime.fromtimestamp(now if second == 1 else pace.clock.shown(now), UTC)
     scheduled = [due for due in _scheduled() if due.enabled]
     for due in scheduled:
-        stated = f"{due.expression} {due.timezone}"
+        stated = f"{due.expression} {due.timezone} {second}"
         known, when = _waiting.get(due.arn, ("", None))
         if known != stated:
             _waiting[due.arn] = stated, following(due.expression, moment, due.timezone)
