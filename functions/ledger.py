@@ -172,6 +172,24 @@ def live_at(found: Iterable[Entry], when: datetime) -> Period | None:
     return live[0] if live else None
 
 
+def before(known: Iterable[Period], current: str) -> str | None:
+    """The version that one endpoint served before `current`; None where it served none.
+
+    What was gone back from is not gone back to. `known` are the endpoint's periods, the oldest first.
+    """
+    line: list[str] = []
+    for period in known:
+        package = period.package_arn
+        if period.evidence.get("rollback") and package in line:
+            while line[-1] != package:
+                line.pop()
+        elif not line or line[-1] != package:
+            line.append(package)
+    if line and line[-1] == current:
+        line.pop()
+    return line[-1] if line else None
+
+
 def _of_one(found: Sequence[Entry]) -> list[Period]:
     """The periods of one endpoint, from its entries in order."""
     made: list[Period] = []

@@ -98,24 +98,15 @@ def lock(release: Release, at: Place) -> Release:
 
 
 def _before(at: Place) -> str:
-    """The version that was live before the one that is. What was gone back from is not gone back to."""
+    """The version that was live before the one that is."""
     try:
         current = live_package(at.sagemaker, at.endpoint)
     except NothingLive as error:
         raise Refused(str(error)) from error
-    line: list[str] = []
-    for period in ledger.periods(ledger.entries(at.s3, at.ledger_bucket, at.endpoint)):
-        package = period.package_arn
-        if period.evidence.get("rollback") and package in line:
-            while line[-1] != package:
-                line.pop()
-        elif not line or line[-1] != package:
-            line.append(package)
-    if line and line[-1] == current:
-        line.pop()
-    if not line:
+    before = ledger.before(ledger.periods(ledger.entries(at.s3, at.ledger_bucket, at.endpoint)), current)
+    if before is None:
         raise Refused(f"{at.endpoint} has served no version before {current}: there is none to go back to")
-    return line[-1]
+    return before
 
 
 def _refuse_overtaken(at: Place) -> None:
