@@ -17,10 +17,12 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
 from infra.rehearsal.emulator import (
+    alarm_history,
     alarms,
     autoscaling,
     bucket_events,
     children,
+    cloudtrail,
     events,
     gateway,
     jobs,
@@ -84,6 +86,8 @@ def main() -> None:
     kubernetes_api.install(work)
     schedules.install()
     alarms.install()
+    alarm_history.install()
+    cloudtrail.install()
     logs.install()
     gateway.install()
     sagemaker.install(sagemaker.LiveSettings(endpoint, work))

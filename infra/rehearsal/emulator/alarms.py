@@ -17,7 +17,7 @@ from typing import Any, Final
 from moto.cloudwatch.exceptions import ValidationError
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, Dimension, cloudwatch_backends
 
-from infra.rehearsal.emulator import events, metrics, pace
+from infra.rehearsal.emulator import alarm_history, events, metrics, pace
 from infra.rehearsal.emulator.calls import ACCOUNT
 from infra.rehearsal.emulator.formulas import Formula
 from infra.rehearsal.emulator.metrics import Metrics
@@ -211,25 +211,27 @@ def _put(backend: CloudWatchBackend, name: str, *arguments: Any, **named: Any) -
             del backend.alarms[name]
         raise
     alarm.state_value = before.state_value if before else "INSUFFICIENT_DATA"
+    alarm_history.configured(alarm, "updated" if before else "created")
     return alarm
 
 
 def _set_by_hand(backend: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
     """In the place of moto's `set_alarm_state`: as there, and the alarm acts."""
     alarm = backend.alarms.get(alarm_name)
-    before = alarm.state_value if alarm else None
+    before, reason_before = (alarm.state_value, alarm.state_reason) if alarm else (None, "")
     _set_state_in_moto(backend, alarm_name, reason, reason_data, state_value)
     if alarm is not None and before is not None:
         _by_hand[alarm.alarm_arn] = time.time() + SET_BY_HAND_SECONDS
         if before != state_value:
-            alarm.state_value = before
+            alarm.state_value, alarm.state_reason = before, reason_before
             _change(alarm, state_value, reason)
 
 
 def _change(alarm: Alarm, state: str, reason: str) -> None:
     """Put an alarm in a state, tell of it, and do what it says is to be done then."""
-    before = alarm.state_value
+    before, reason_before = alarm.state_value, alarm.state_reason
     alarm.update_state(reason, json.dumps({}), state)
+    alarm_history.changed_state(alarm, before, reason_before)
     moment = datetime.now(UTC)
     told = {
         "alarmName": alarm.name,
@@ -246,6 +248,7 @@ def _change(alarm: Alarm, state: str, reason: str) -> None:
         "INSUFFICIENT_DATA": alarm.insufficient_data_actions,
     }[state]
     for action in actions or []:
+        alarm_history.acted(alarm, action)
         if ":scalingPolicy:" in action:
             _scale(alarm.region_name, action)
             continue

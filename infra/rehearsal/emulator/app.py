@@ -6,6 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -93,7 +94,8 @@ class Application:
         answer = self._repeatable(token, call, environ) if token and not call.reads else self._answer(call, environ)
         self._record(call, environ, body, answer)
         key = cloudtrail.key_in(environ.get("HTTP_AUTHORIZATION", ""))
-        cloudtrail.tell(call, key, body, answer.body, error_code(answer))
+        read = partial(rights.asked, call, environ, body)
+        cloudtrail.tell(call, key, body, read, answer.body, error_code(answer))
         return answer
 
     def _track(self, environ: dict[str, Any], body: bytes) -> Answer:

@@ -1,6 +1,7 @@
-"""What CloudTrail tells EventBridge: every SageMaker call that changed something, with who made it.
+"""What CloudTrail tells of calls that changed something: EventBridge at once, and LookupEvents whoever asks later.
 
-The form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html.
+The form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html,
+https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html.
 CloudTrail takes minutes to tell; here the event comes at once.
 """
 
@@ -8,10 +9,14 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
+from moto.cloudtrail.models import cloudtrail_backends
+from moto.cloudtrail.responses import CloudTrailResponse
+from moto.core.exceptions import JsonRESTError
 from moto.core.utils import get_service_model
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
@@ -20,13 +25,50 @@ from infra.rehearsal.emulator import events
 from infra.rehearsal.emulator.calls import ACCOUNT, ROOT, Call
 
 TOLD: Final = frozenset({"sagemaker"})
-"""The services whose calls are told of; they speak JSON."""
+"""The services whose calls EventBridge is told of; they speak JSON."""
+SOURCES: Final[Mapping[str, str]] = {
+    "cloudwatch": "monitoring",
+    "events": "events",
+    "lambda": "lambda",
+    "sagemaker": "sagemaker",
+    "scheduler": "scheduler",
+}
+"""The services whose calls can be looked up, and what CloudTrail calls them."""
 DATA_EVENTS: Final = frozenset(
-    {"InvokeEndpoint", "InvokeEndpointAsync", "PutRecord", "DeleteRecord", "BatchPutMetrics"}
+    {
+        *("InvokeEndpoint", "InvokeEndpointAsync", "PutRecord", "DeleteRecord", "BatchPutMetrics"),
+        *("Invoke", "InvokeAsync", "InvokeWithResponseStream", "PutEvents", "PutMetricData"),
+    }
 )
-"""Calls that CloudTrail records only where one pays for it."""
+"""Calls that CloudTrail records only where one pays for it, or not at all."""
+DATED: Final[Mapping[str, str]] = {
+    "AddPermission": "AddPermission20150331v2",
+    "CreateAlias": "CreateAlias20150331",
+    "CreateEventSourceMapping": "CreateEventSourceMapping20150331",
+    "CreateFunction": "CreateFunction20150331",
+    "DeleteEventSourceMapping": "DeleteEventSourceMapping20150331",
+    "DeleteFunction": "DeleteFunction20150331",
+    "PublishVersion": "PublishVersion20150331",
+    "PutFunctionConcurrency": "PutFunctionConcurrency20171031",
+    "RemovePermission": "RemovePermission20150331v2",
+    "TagResource": "TagResource20170331v2",
+    "UpdateAlias": "UpdateAlias20150331",
+    "UpdateEventSourceMapping": "UpdateEventSourceMapping20150331",
+    "UpdateFunctionCode": "UpdateFunctionCode20150331v2",
+    "UpdateFunctionConfiguration": "UpdateFunctionConfiguration20150331v2",
+}
+"""What CloudTrail calls Lambda's operations: https://docs.aws.amazon.com/lambda/latest/dg/logging-using-cloudtrail.html."""
+MOST_KEPT: Final = 10_000
+"""Events of a region that can be looked up; AWS keeps those of 90 days."""
+KEPT_SECONDS: Final = 90 * 86400.0
+PAGE: Final = 50
 
 Json = dict[str, Any]
+
+
+def install() -> None:
+    """Answer LookupEvents."""
+    CloudTrailResponse.lookup_events = _lookup  # type: ignore[attr-defined]  # moto has no such operation
 
 
 def key_in(authorization: str) -> str:
@@ -79,24 +121,30 @@ def user_context(key: str) -> Json:
     return {"IamIdentity": {"Arn": identity["arn"], "PrincipalId": identity["principalId"]}}
 
 
-def tell(call: Call, key: str, asked: bytes, answered: bytes, error: str | None) -> None:
-    """Put a call on the default bus, as CloudTrail does; calls that only look are not told of."""
-    if call.service not in TOLD or call.reads or call.action in DATA_EVENTS:
+def tell(
+    call: Call, key: str, asked: bytes, read: Callable[[], Mapping[str, Any]], answered: bytes, error: str | None
+) -> None:
+    """Keep a call for LookupEvents, and put SageMaker's on the default bus; calls that only look are not told of.
+
+    `read` reads the request of a service that says what it wants elsewhere than in a JSON body.
+    """
+    if call.service not in SOURCES or call.reads or call.action in DATA_EVENTS:
         return
     model = get_service_model(call.service)
     if call.action not in model.operation_names:
         return
     operation = model.operation_model(call.action)
+    wanted = _parsed(asked) if call.service in TOLD else dict(read())
     detail: Json = {
         "eventVersion": "1.11",
         "userIdentity": identity_of(key),
         "eventTime": events.timestamp(time.time()),
-        "eventSource": f"{call.service}.amazonaws.com",
-        "eventName": call.action,
+        "eventSource": f"{SOURCES[call.service]}.amazonaws.com",
+        "eventName": DATED.get(call.action, call.action) if call.service == "lambda" else call.action,
         "awsRegion": call.region,
         "sourceIPAddress": "127.0.0.1",
         "userAgent": "rehearsal",
-        "requestParameters": _camel(_parsed(asked), operation.input_shape),
+        "requestParameters": _camel(wanted, operation.input_shape),
         "responseElements": None if error else _camel(_parsed(answered), operation.output_shape) or None,
         "requestID": str(uuid.uuid4()),
         "eventID": str(uuid.uuid4()),
@@ -108,7 +156,66 @@ def tell(call: Call, key: str, asked: bytes, answered: bytes, error: str | None)
     }
     if error:
         detail["errorCode"] = error
-    events.emit(call.region, f"aws.{call.service}", "AWS API Call via CloudTrail", detail)
+    _kept(call.region).append((time.time(), detail))
+    if call.service in TOLD:
+        events.emit(call.region, f"aws.{call.service}", "AWS API Call via CloudTrail", detail)
+
+
+def _kept(region: str) -> deque[tuple[float, Json]]:
+    """What can be looked up in a region, the oldest first: where a reset of moto clears it."""
+    found: deque[tuple[float, Json]] = vars(cloudtrail_backends[ACCOUNT][region]).setdefault(
+        "told", deque(maxlen=MOST_KEPT)
+    )
+    return found
+
+
+def _lookup(response: CloudTrailResponse) -> str:
+    """LookupEvents: by one attribute at most, in a stretch of time, the newest first."""
+    attributes = response._get_param("LookupAttributes") or []
+    if len(attributes) > 1:
+        raise JsonRESTError("InvalidLookupAttributesException", "Only one lookup attribute can be specified")
+    since = float(response._get_param("StartTime") or time.time() - KEPT_SECONDS)
+    until = float(response._get_param("EndTime") or time.time())
+    if since > until:
+        raise JsonRESTError("InvalidTimeRangeException", "The start time is after the end time")
+    most = int(response._get_param("MaxResults") or PAGE)
+    if not 1 <= most <= PAGE:
+        raise JsonRESTError("InvalidMaxResultsException", f"MaxResults is {most}: it has to be from 1 to {PAGE}")
+    token = response._get_param("NextToken") or ""
+    if token and not token.isdigit():
+        raise JsonRESTError("InvalidNextTokenException", f"{token!r} is no token of an answer")
+    found = [
+        _looked_up(moment, detail)
+        for moment, detail in reversed(list(_kept(response.region)))
+        if since <= moment <= until
+    ]
+    found = [each for each in found if all(_has(each, wanted) for wanted in attributes)]
+    first = int(token or 0)
+    more = {"NextToken": str(first + most)} if len(found) > first + most else {}
+    return json.dumps({"Events": found[first : first + most], **more})
+
+
+def _looked_up(moment: float, detail: Json) -> Json:
+    """An event in LookupEvents' form. Which resources it names, only the event itself tells here."""
+    identity = detail["userIdentity"]
+    return {
+        "EventId": detail["eventID"],
+        "EventName": detail["eventName"],
+        "ReadOnly": str(detail["readOnly"]).lower(),
+        "AccessKeyId": identity.get("accessKeyId", ""),
+        "EventTime": moment,
+        "EventSource": detail["eventSource"],
+        "Username": identity.get("userName") or identity.get("arn", identity.get("invokedBy", "")).rpartition("/")[2],
+        "Resources": [],
+        "CloudTrailEvent": json.dumps(detail, default=str),
+    }
+
+
+def _has(event: Json, wanted: Mapping[str, str]) -> bool:
+    key, value = wanted["AttributeKey"], wanted["AttributeValue"]
+    if key in ("ResourceName", "ResourceType"):
+        raise NotImplementedError(f"events are not looked up by {key} in the rehearsal")
+    return bool(event[key] == value)
 
 
 def _parsed(body: bytes) -> Any:
@@ -121,9 +228,18 @@ def _parsed(body: bytes) -> Any:
 def _camel(value: Any, shape: Shape | None) -> Any:
     """With AWS's names in lowerCamelCase, and the user's own (metadata, environment) as they are."""
     if isinstance(shape, StructureShape) and isinstance(value, Mapping):
-        return {name[0].lower() + name[1:]: _camel(each, shape.members.get(name)) for name, each in value.items()}
+        return {
+            name[0].lower() + name[1:]: _camel(each, shape.members.get(name))
+            for name, each in value.items()
+            if not _is_cargo(shape.members.get(name))
+        }
     if isinstance(shape, ListShape) and isinstance(value, list):
         return [_camel(each, shape.member) for each in value]
     if isinstance(shape, MapShape) and isinstance(value, Mapping):
         return {name: _camel(each, shape.value) for name, each in value.items()}
     return value
+
+
+def _is_cargo(shape: Shape | None) -> bool:
+    """Whether something is bytes, such as a function's code: CloudTrail leaves those out."""
+    return shape is not None and shape.type_name == "blob"

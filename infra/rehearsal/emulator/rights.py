@@ -32,7 +32,7 @@ def of(call: Call, environ: Mapping[str, Any], body: bytes, answered: bytes, err
         return []
     if call.service == mlflow.SIGNED_AS:
         return _of_mlflow(environ)
-    parameters = {**_asked(call, environ, body), **_made(call, answered)}
+    parameters = {**asked(call, environ, body), **_made(call, answered)}
     found = needs(call.service, call.action, parameters, call.region, ACCOUNT)
     return [*found, *_on_keys(call, parameters, error)]
 
@@ -43,7 +43,7 @@ def _of_mlflow(environ: Mapping[str, Any]) -> list[Need]:
     return [Need("sagemaker-mlflow:AccessUI", environ.get(mlflow.SERVER_HEADER, "*"))]
 
 
-def _asked(call: Call, environ: Mapping[str, Any], body: bytes) -> Parameters:
+def asked(call: Call, environ: Mapping[str, Any], body: bytes) -> Parameters:
     """What the request says, under the names of the service's model; as far as it can be read."""
     if (call.service, call.action) == ("sagemaker-featurestore-runtime", "BatchWriteRecord"):
         groups = {entry["FeatureGroupName"] for entry in json.loads(body)["Entries"]}
