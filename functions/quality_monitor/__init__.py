@@ -1,0 +1,1 @@
+"""Watches how good a model is, by labels that come late."""
