@@ -34,7 +34,7 @@ TRUE: Final = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0}
 
 
 def identity(text: str) -> str:
-    """What an event's id is kept as: 64 bits of its hash. That two of a million share one is a chance of 1 in 37 million."""
+    """What an event's id is kept as: 64 bits of its hash. Two of a million share one in 1 of 37 million cases."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
