@@ -115,10 +115,20 @@ def load(s3: Any, folder: str, *, begin: datetime) -> State:
 
 
 def finish(
-    s3: Any, folder: str, state: State, report: Mapping[str, Any], html: str, values: Mapping[str, float | bool]
+    s3: Any,
+    folder: str,
+    state: State,
+    report: Mapping[str, Any],
+    html: str,
+    values: Mapping[str, float | bool],
+    *,
+    beside: Mapping[str, str] | None = None,
 ) -> State:
-    """End a run: remember `state`, write the report, print the metrics `values`. Raises Overtaken."""
-    unpublished = {"report": dict(report), "html": html, "values": dict(values)}
+    """End a run: remember `state`, write the report (and what is beside it), print the metrics `values`.
+
+    Raises Overtaken.
+    """
+    unpublished = {"report": dict(report), "html": html, "values": dict(values), "beside": dict(beside or {})}
     state = _save(s3, folder, state, unpublished)
     _publish(s3, folder, unpublished)
     return _save(s3, folder, state, None)
@@ -148,8 +158,13 @@ def after(state: State, objects: list[Found]) -> State:
 
 
 def _publish(s3: Any, folder: str, told: Mapping[str, Any]) -> None:
-    reports.write(s3, folder, told["report"], told["html"])
+    reports.write(s3, folder, told["report"], told["html"], beside=told["beside"])
     print(emf.line(told["report"]["endpoint"], told["values"]))
+
+
+def save(s3: Any, folder: str, state: State) -> State:
+    """Remember `state` in the midst of a run, or at the end of one that has nothing to report. Raises Overtaken."""
+    return _save(s3, folder, state, None)
 
 
 def _save(s3: Any, folder: str, state: State, unpublished: Mapping[str, Any] | None) -> State:
