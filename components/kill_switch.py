@@ -18,7 +18,8 @@ from components.iam import Statement, allow, default_tags, local_arn, use_key
 from components.logs import RetentionDays
 from components.runbook import Guide
 from components.spec import Spec
-from functions.kill_switch.spending import JOBS, PROTECTED
+from functions.kill_switch.spending import PROTECTED
+from functions.running import JOBS
 
 ASKS = ["budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"]
 """The services whose alarms stop something."""

@@ -38,10 +38,14 @@ def _a_rate(schedule: str) -> str:
     return schedule
 
 
+Rate = Annotated[str, AfterValidator(_a_rate)]
+"""A schedule of a monitor's."""
+
+
 class MonitorSpec(Spec):
     """How often a monitor runs, and with what."""
 
-    schedule: Annotated[str, AfterValidator(_a_rate)] = "rate(1 hour)"
+    schedule: Rate = "rate(1 hour)"
     memory_mib: int = Field(default=512, ge=128, le=10240)
     timeout_seconds: int = Field(default=300, ge=30, le=900)
     log_days: RetentionDays = 90

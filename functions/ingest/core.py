@@ -44,6 +44,8 @@ class Tally:
     """Accepted rows whose event time was not long ago."""
     newest: float | None = None
     """The latest event time accepted, Unix seconds."""
+    newest_record: str | None = None
+    """The identifier of a record that has it."""
     refused: str | None = None
     """Why the whole file is in quarantine."""
 

@@ -167,7 +167,8 @@ class Ingestion:
             when = rows.seconds(row.values[rows.event_time])
             tally.accepted += 1
             tally.fresh += when >= fresh
-            tally.newest = when if tally.newest is None else max(tally.newest, when)
+            if tally.newest is None or when >= tally.newest:
+                tally.newest, tally.newest_record = when, row.values[rows.record_id]
 
     def _entry(self, group: str, row: Row) -> Entry:
         rows = self._groups[group]

@@ -5,38 +5,16 @@ The tags are those by which its budget counts, so that what a budget's alarm sto
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from functions.kill_switch.core import Found, Kind, Values
+from functions.running import JOBS, Running, pages
 
 PROTECTED: Final = "slipway:protected"
 """The tag, whatever its value, of what the switch must not stop. Its role's policy refuses that, too."""
 SCALED: Final = "sagemaker"
 COPIES: Final = "sagemaker:inference-component:DesiredCopyCount"
 CONCURRENCY: Final = "sagemaker:variant:DesiredProvisionedConcurrency"
-LONGEST_RUN: Final = timedelta(days=28)
-"""A job of SageMaker's runs no longer."""
-
-
-@dataclass(frozen=True)
-class JobKind:
-    """What the calls for one kind of job are called after."""
-
-    noun: str
-    """`TrainingJob`."""
-    call: str
-    """`training_job`."""
-
-
-JOBS: Final[Mapping[str, JobKind]] = {
-    # A tuning job takes the training jobs that it started with it.
-    "tuning-job": JobKind("HyperParameterTuningJob", "hyper_parameter_tuning_job"),
-    "training-job": JobKind("TrainingJob", "training_job"),
-    "processing-job": JobKind("ProcessingJob", "processing_job"),
-    "transform-job": JobKind("TransformJob", "transform_job"),
-}
 
 
 class Product:
@@ -46,8 +24,8 @@ class Product:
 
     def __init__(self, sagemaker: Any, scaling: Any, *, tags: Mapping[str, str], pipelines: Sequence[str]) -> None:
         """`pipelines` are their ARNs."""
-        self._sagemaker, self._scaling = sagemaker, scaling
-        self._tags, self._pipelines = tags, pipelines
+        self._sagemaker, self._scaling, self._pipelines = sagemaker, scaling, pipelines
+        self._running = Running(sagemaker, tags=tags, pipelines=pipelines)
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -59,18 +37,11 @@ class Product:
     def _endpoints(self) -> Iterator[Found]:
         targets: dict[str, dict[str, Any]] = {
             each["ResourceId"]: each
-            for each in _pages(self._scaling, "describe_scalable_targets", "ScalableTargets", ServiceNamespace=SCALED)
+            for each in pages(self._scaling, "describe_scalable_targets", "ScalableTargets", ServiceNamespace=SCALED)
         }
-        for endpoint in _pages(self._sagemaker, "list_endpoints", "Endpoints"):
-            tags = self._tags_of(endpoint["EndpointArn"])
-            if not self._is_ours(tags):
-                continue
-            name = endpoint["EndpointName"]
-            components = _pages(
-                self._sagemaker, "list_inference_components", "InferenceComponents", EndpointNameEquals=name
-            )
+        for name, tags in self._running.endpoints():
             wanted = [resource for resource in targets if resource.startswith(f"endpoint/{name}/")]
-            wanted += [f"inference-component/{each['InferenceComponentName']}" for each in components]
+            wanted += [f"inference-component/{each}" for each in self._running.components(name)]
             for resource in wanted:
                 if resource in targets:
                     yield from self._scaled(targets[resource], protected=PROTECTED in tags)
@@ -101,24 +72,23 @@ class Product:
 
     def _runs(self) -> Iterator[Found]:
         """Executions of the product's pipelines, and its jobs that belong to none of these."""
-        running = {kind: list(self._jobs(kind)) for kind in JOBS}
+        running = {kind: list(self._running.jobs(kind)) for kind in JOBS}
         protected = {arn for jobs in running.values() for arn, _, tags in jobs if PROTECTED in tags}
         with_execution: set[str] = set()
-        for pipeline in self._pipelines:
-            for execution in self._executions(pipeline):
-                its = self._jobs_of(execution)
-                with_execution |= its
-                yield Found(
-                    kind="execution",
-                    name=_short(execution),
-                    now={"runs": True},
-                    stopped={"runs": False},
-                    protected=bool(protected & its),
-                    note=f"with its {', '.join(sorted(_short(each) for each in its))}" if its else "",
-                )
+        for execution in self._running.executions():
+            its = self._running.jobs_of(execution)
+            with_execution |= its
+            yield Found(
+                kind="execution",
+                name=_short(execution),
+                now={"runs": True},
+                stopped={"runs": False},
+                protected=bool(protected & its),
+                note=f"with its {', '.join(sorted(_short(each) for each in its))}" if its else "",
+            )
         for kind, jobs in running.items():
             for arn, name, tags in jobs:
-                if arn not in with_execution and self._is_ours(tags):
+                if arn not in with_execution and self._running.owns(tags):
                     yield Found(
                         kind="job",
                         name=f"{kind}/{name}",
@@ -126,44 +96,6 @@ class Product:
                         stopped={"runs": False},
                         protected=PROTECTED in tags,
                     )
-
-    def _jobs(self, kind: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-        """The ARN, name and tags of every job of a kind that runs."""
-        noun, call = JOBS[kind].noun, JOBS[kind].call
-        for each in _pages(self._sagemaker, f"list_{call}s", f"{noun}Summaries", StatusEquals="InProgress"):
-            arn = each[f"{noun}Arn"]
-            yield arn, each[f"{noun}Name"], self._tags_of(arn)
-
-    def _executions(self, pipeline: str) -> Iterator[str]:
-        since = datetime.now(UTC) - LONGEST_RUN
-        for each in _pages(
-            self._sagemaker,
-            "list_pipeline_executions",
-            "PipelineExecutionSummaries",
-            PipelineName=pipeline.rpartition("/")[2],
-            CreatedAfter=since,
-        ):
-            if each["PipelineExecutionStatus"] == "Executing":
-                yield each["PipelineExecutionArn"]
-
-    def _jobs_of(self, execution: str) -> set[str]:
-        """The ARNs of the jobs that an execution waits for."""
-        steps = _pages(
-            self._sagemaker, "list_pipeline_execution_steps", "PipelineExecutionSteps", PipelineExecutionArn=execution
-        )
-        return {
-            told["Arn"]
-            for step in steps
-            if step["StepStatus"] in ("Starting", "Executing")
-            for told in (step.get("Metadata") or {}).values()
-            if "Arn" in told
-        }
-
-    def _tags_of(self, arn: str) -> dict[str, str]:
-        return {tag["Key"]: tag["Value"] for tag in _pages(self._sagemaker, "list_tags", "Tags", ResourceArn=arn)}
-
-    def _is_ours(self, tags: Mapping[str, str]) -> bool:
-        return self._tags.items() <= tags.items()
 
     # --- one of them ------------------------------------------------------------------------------------------------
 
@@ -254,8 +186,3 @@ def _suspensions(target: Mapping[str, Any]) -> dict[str, bool]:
     told = target.get("SuspendedState") or {}
     names = "DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended"
     return {name: bool(told.get(name, False)) for name in names}
-
-
-def _pages(client: Any, operation: str, member: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-    for page in client.get_paginator(operation).paginate(**arguments):
-        yield from page[member]
