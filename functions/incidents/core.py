@@ -18,13 +18,6 @@ Source = Literal["alarm", "monitor", "release", "recovery", "cloudtrail", "incid
 
 KIND: Final = re.compile(r"[a-z](-?[a-z]){0,30}")
 IDENTITY: Final = re.compile(rf"({KIND.pattern})-[1-9]\d{{0,8}}")
-KINDS: Final[Mapping[str, str]] = {
-    "errors": "service",
-    "error-share": "service",
-    "latency": "service",
-    "burn": "service",
-}
-"""What several alarms mean by one thing; every other alarm `<endpoint>-<what>` is of the kind `<what>`."""
 LONGEST_TEXT: Final = 1000
 MOST_EVENTS: Final = 1000
 """What an incident keeps: of more, the oldest and the newest halves."""
@@ -55,7 +48,7 @@ class Moved:
     score: float
     """How far, by its report; larger is further."""
     since: str
-    """The end of the first window in which it was seen: ISO 8601, UTC."""
+    """When the first window began in which it was seen: ISO 8601, UTC."""
     detail: str
     """One line: what the newest report says of it."""
 
@@ -66,7 +59,7 @@ class Incident:
 
     endpoint: str
     kind: str
-    """What is wrong, in a word: service, drift, broken-data, release, …: `kind_of` an alarm."""
+    """What is wrong, in a word: service, data, world, release, …: what rings again while it is open joins it."""
     opened: str
     """ISO 8601 with its time zone; kept in UTC."""
     what: str
@@ -102,6 +95,8 @@ class Incident:
     recovered: str = ""
     closed: str = ""
     closed_by: str = ""
+    review: str = ""
+    """The review with which it was closed, as Markdown."""
     version: int = 0
     """How often it was written; the store counts."""
 
@@ -149,7 +144,7 @@ class Incident:
         """
         unknown = set(fields) - {
             *("what", "decision", "why", "moved", "next_step", "runbook", "release", "serves"),
-            *("recovered", "closed", "closed_by"),
+            *("recovered", "closed", "closed_by", "review"),
         }
         if unknown:
             raise TypeError(f"an incident's {', '.join(sorted(unknown))} cannot be changed")
@@ -175,12 +170,6 @@ def merged(events: Iterable[Event]) -> tuple[Event, ...]:
         return tuple(ordered)
     half = MOST_EVENTS // 2
     return (*ordered[:half], *ordered[-half:])
-
-
-def kind_of(alarm: str, endpoint: str) -> str:
-    """What kind of incident an alarm is of: `employment-prod-latency` is of the kind `service`."""
-    what = alarm.removeprefix(f"{endpoint}-")
-    return KINDS.get(what, what)
 
 
 def line(text: str) -> str:

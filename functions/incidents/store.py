@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 
 from functions.incidents.core import IDENTITY, Event, Incident, Status
 from functions.incidents.note import markdown
-from functions.ledger import READERS
+from functions.incidents.review import problems
+from functions.ledger import READERS, now
 
 TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict")
 MISSING: Final = ("NoSuchKey", "404", "NotFound")
@@ -31,6 +32,10 @@ RECENT: Final = 5
 
 class NoIncident(LookupError):
     """There is no such incident: the text says which there are."""
+
+
+class NotReviewed(Exception):
+    """An incident that is not closed: the text says what its review lacks, or who closed it."""
 
 
 class TooBusy(Exception):
@@ -92,6 +97,30 @@ def add(
         return known.changed(events=told, done=done, needs=needs, status=status, evidence=evidence, **fields)
 
     return _change(s3, uri, identity, change)
+
+
+def close(s3: Any, uri: str, identity: str, *, review: str, by: str) -> Incident:
+    """Close an incident with its review, which is kept as `<id>-review.md`, too. Raises NoIncident and NotReviewed."""
+    if left := problems(review):
+        raise NotReviewed(f"the review of {identity} is not filled in: {'; '.join(left)}")
+
+    def change(known: Incident) -> Incident:
+        if known.status == "closed":
+            if known.review == review:
+                return known
+            raise NotReviewed(f"{identity} was closed at {known.closed} by {known.closed_by}")
+        return known.changed(
+            events=[Event(at=now(), what=f"closed by {by}", source="person")],
+            status="closed",
+            closed=now(),
+            closed_by=by,
+            review=review,
+        )
+
+    closed = _change(s3, uri, identity, change)
+    bucket, key = _place(uri, f"{identity}-review.md")
+    s3.put_object(Bucket=bucket, Key=key, Body=review.encode(), ContentType="text/markdown; charset=utf-8")
+    return closed
 
 
 def load(s3: Any, uri: str, identity: str) -> Incident:
