@@ -1,4 +1,4 @@
-"""What to do about an alarm, decided on what was gathered about it: go back, retrain, stop what spends, or call someone.
+"""What to do about an alarm, decided on what is known about it: go back, retrain, stop what spends, or call someone.
 
 Nothing here asks or changes anything.
 """
@@ -40,6 +40,14 @@ TELLING_OF_DATA: Final = ("data", "freshness")
 def kind_of(endpoint: str, alarm: str) -> Kind | None:
     """What an alarm of this endpoint says; None for one that nothing is decided on."""
     return ALARMS.get(alarm.removeprefix(f"{endpoint}-")) if alarm.startswith(f"{endpoint}-") else None
+
+
+def incident_of(endpoint: str, alarm: str) -> str | None:
+    """The kind of incident that an alarm of this endpoint is part of; each lost monitor is one of its own."""
+    kind = kind_of(endpoint, alarm)
+    if kind != "monitor":
+        return kind
+    return f"monitor-{alarm.removeprefix(f'{endpoint}-').partition('-')[0]}"
 
 
 @dataclass(frozen=True, kw_only=True)
