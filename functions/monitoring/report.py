@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 NEWEST: Final = "latest"
-TIME: Final = "%Y-%m-%dT%H-%M-%SZ"
+TIME: Final = "%Y-%m-%dT%H-%M-%S-%fZ"
 """What a report is called after its time, UTC: so reports sort by time."""
 REQUIRED: Final = (
     "monitor",
