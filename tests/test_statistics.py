@@ -99,26 +99,27 @@ def test_the_chi_square_tail_is_scipys(statistic: float, freedom: int) -> None:
     assert statistics.chi_square_tail(statistic, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-13)
 
 
-@given(st.lists(st.tuples(st.integers(20, 5000), st.integers(20, 5000)), min_size=2, max_size=12))
-def test_the_chi_square_test_is_scipys_where_no_code_is_rare(pairs: list[tuple[int, int]]) -> None:
-    tested = stats.chi2_contingency(np.array(pairs).T, correction=False)
-    if tested.expected_freq.min() >= statistics.EXPECTED_AT_LEAST:
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 5000)), min_size=2, max_size=12))
+def test_the_chi_square_test_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    if statistics.totals(pairs)[0]:
+        tested = stats.chi2_contingency(np.array(pairs).T, correction=False)
         statistic, freedom = statistics.chi_square(pairs)
         assert (statistic, freedom) == (pytest.approx(tested.statistic, rel=1e-9, abs=1e-9), tested.dof)
         assert statistics.chi_square_tail(statistic, freedom) == pytest.approx(tested.pvalue, rel=1e-7, abs=1e-13)
 
 
-@given(PAIRS)
-def test_rare_codes_are_pooled_into_one_that_scipy_tests_alike(pairs: list[tuple[int, int]]) -> None:
-    rows = np.array(pairs)
-    expected = np.minimum(*(rows.sum(1) * share for share in rows.sum(0) / rows.sum()))
-    common, rare = rows[expected >= statistics.EXPECTED_AT_LEAST], rows[expected < statistics.EXPECTED_AT_LEAST]
-    together = np.array([*common, *([rare.sum(0)] if rare.sum() else [])])
-    statistic, freedom = statistics.chi_square(pairs)
-    assert freedom == len(together) - 1
-    if freedom:
-        tested = stats.chi2_contingency(together.T, correction=False)
-        assert statistic == pytest.approx(tested.statistic, rel=1e-9, abs=1e-9)
+@given(PAIRS, st.tuples(COUNT, COUNT))
+def test_rare_codes_are_put_together_and_nobody_is_lost(
+    pairs: list[tuple[int, int]], rare: tuple[int, int]
+) -> None:
+    sizes = statistics.totals([*pairs, rare])
+    groups = statistics.common(pairs, sizes, rare)
+    assert statistics.totals(groups) == sizes
+    # scipy's expected frequencies of each group: all but the last, which may be the rare ones', are large enough.
+    expected = stats.contingency.expected_freq(np.array(groups))
+    assert (expected[:-1] >= statistics.EXPECTED_AT_LEAST * (1 - 1e-9)).all()
+    alone = [pair for pair in pairs if stats.contingency.expected_freq([pair, np.subtract(sizes, pair)])[0].min() >= 5]
+    assert len(alone) <= len(groups) <= len(alone) + 1
 
 
 # --- either -----------------------------------------------------------------------------------------------------------

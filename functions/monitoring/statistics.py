@@ -9,7 +9,7 @@ by at most 1/128 of the mean distance from the centre, of both samples together.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import erfc, exp, inf, lgamma, log, log1p, sqrt
 from typing import Final
 
@@ -69,7 +69,7 @@ def wasserstein(cells: Sequence[Paired]) -> float:
     before, now = totals(counts(cells))
     area = 0.0
     first = second = 0
-    for (value, here, there), (following, _, _) in zip(cells, cells[1:], strict=False):
+    for (value, here, there), (following, _, _) in pairwise(cells):
         first, second = first + here, second + there
         area += abs(first / before - second / now) * (following - value)
     return area
@@ -124,24 +124,30 @@ def largest_change(pairs: Sequence[Pair]) -> float:
     return max(abs(first / before - second / now) for first, second in pairs)
 
 
-def chi_square(pairs: Sequence[Pair]) -> tuple[float, int]:
-    """The statistic of the two-sample chi-square test and its degrees of freedom; rare codes are pooled."""
-    before, now = totals(pairs)
-    share = now / (before + now)
-    common: list[Pair] = []
-    rare = (0, 0)
+def common(pairs: Iterable[Pair], of: Pair, rare: Pair = (0, 0)) -> list[Pair]:
+    """The codes that are common enough for the chi-square approximation, then all others together, with `rare`.
+
+    `of` are the sizes of the samples. What decides is the count in both together, which favours neither.
+    """
+    least = EXPECTED_AT_LEAST * sum(of) / min(of)
+    groups = []
     for pair in pairs:
-        if sum(pair) * min(share, 1 - share) < EXPECTED_AT_LEAST:
+        if sum(pair) < least:
             rare = rare[0] + pair[0], rare[1] + pair[1]
         else:
-            common.append(pair)
-    if sum(rare):
-        common.append(rare)
+            groups.append(pair)
+    return [*groups, rare] if sum(rare) else groups
+
+
+def chi_square(pairs: Sequence[Pair]) -> tuple[float, int]:
+    """The statistic of the two-sample chi-square test and its degrees of freedom. No pair is (0, 0)."""
+    before, now = totals(pairs)
+    share = now / (before + now)
     statistic = 0.0
-    for first, second in common:
+    for first, second in pairs:
         awaited = (first + second) * share
         statistic += (second - awaited) ** 2 / (awaited * (1 - share))
-    return statistic, len(common) - 1
+    return statistic, len(pairs) - 1
 
 
 def chi_square_tail(statistic: float, freedom: int) -> float:
