@@ -111,7 +111,7 @@ class DataMonitor(pulumi.ComponentResource):
                 "endpoint": endpoint_name,
                 "variant": VARIANT,
                 "captures": pulumi.Output.concat(uri, "/captures/"),
-                "reports": pulumi.Output.concat(uri, "/monitors/data/"),
+                "reports": pulumi.Output.concat(uri, f"/monitors/data/{name}/"),
                 "windows": spec.windows,
                 "drifting_windows": spec.drifting_windows,
                 "broken_windows": spec.broken_windows,

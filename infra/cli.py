@@ -37,6 +37,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
     from infra.kill_switch import NotStopped
+    from infra.monitors import NoReport
     from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
     from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
@@ -56,7 +57,16 @@ def explained(as_json: bool) -> Iterator[None]:
         _fail(error, as_json, INTERRUPTED)
     except (SettingsError, CloudError, NoSuchVersion, NotDeployed, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
-    except (EmulatorError, DeploymentError, NoRelease, NotStopped, ProviderError, ProductError, StateError) as error:
+    except (
+        EmulatorError,
+        DeploymentError,
+        NoRelease,
+        NoReport,
+        NotStopped,
+        ProviderError,
+        ProductError,
+        StateError,
+    ) as error:
         _fail(error, as_json, FAILED)
     except (BotoCoreError, ClientError) as error:  # no credentials, or no right to what was asked
         _fail(f"AWS: {error}", as_json, FAILED)
@@ -738,6 +748,53 @@ def reproduce_version(
             show.out.print(f"slipway pipeline start {stack} {' '.join(options)}", markup=False)
             for caveat in found.caveats:
                 show.out.print(f"but: {caveat}", markup=False)
+
+
+monitor = typer.Typer(help="What the monitors of a product found, and what they go by.", no_args_is_help=True)
+app.add_typer(monitor, name="monitor")
+
+
+@monitor.command("show")
+def show_reports(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed: employment-prod.")],
+    name: Annotated[
+        Literal["data", "quality", "service", "freshness", "spending"] | None,
+        typer.Argument(help="One monitor; by default all."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the monitor's newest page to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what the monitors found last: a sentence each, and what is wrong with which column."""
+    with explained(as_json):
+        from infra import monitors
+        from infra.reach import reach
+
+        if html and not name:
+            raise typer.BadParameter("name the monitor whose page it is to be", param_hint="--html")
+        deployed = reach(stack)
+        found = monitors.newest(deployed, name)
+        if html:
+            html.write_text(monitors.page(deployed, found[0]), "utf-8")
+        if as_json:
+            print(json.dumps({each.monitor: each.report for each in found}, indent=2))
+            return
+        for each in found:
+            for line in each.lines():
+                show.out.print(line, markup=False)
+
+
+@monitor.command("import")
+def import_baseline(
+    statistics: Annotated[Path, typer.Argument(help="SageMaker Model Monitor's statistics.json.")],
+    constraints: Annotated[Path | None, typer.Argument(help="Its constraints.json.")] = None,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("baseline.json"),
+) -> None:
+    """Make a baseline of Model Monitor's files, to register a model with."""
+    with explained(False):
+        from infra import monitors
+
+        output.write_text(monitors.imported(statistics, constraints), "utf-8")
+        show.say(f"{output}: put it beside the model, and register it as DriftCheckBaselines.ModelDataQuality")
 
 
 def _rehearsal() -> Any:

@@ -12,8 +12,9 @@ import boto3
 from functions.data_monitor import large, page
 from functions.live import live_package
 from functions.monitoring import capture, formats, windows
-from functions.monitoring.baseline import Baseline, from_json
+from functions.monitoring.baseline import Baseline
 from functions.monitoring.judge import judge
+from functions.monitoring.served import baseline_of
 from functions.monitoring.sketch import Profile, Schema
 from functions.monitoring.windows import Found, State
 
@@ -51,7 +52,7 @@ def watch(s3: Any, event: Mapping[str, Any]) -> dict[str, Any]:
     Raises RuntimeError, after that, where a machine that was started before failed: so that someone hears of it.
     """
     now = datetime.now(UTC)
-    folder = folder_of(event)
+    folder = event["reports"]
     state = windows.load(s3, folder, begin=now - FIRST)
     states = boto3.client("stepfunctions")
     failed = None
@@ -72,11 +73,6 @@ def watch(s3: Any, event: Mapping[str, Any]) -> dict[str, Any]:
     if failed:
         raise RuntimeError(f"{failed} What it was to read is read again.")
     return told
-
-
-def folder_of(event: Mapping[str, Any]) -> str:
-    """Where the endpoint's reports are, and what is remembered."""
-    return f"{event['reports']}{event['endpoint']}/"
 
 
 def conclude(
@@ -129,7 +125,7 @@ def conclude(
         "duplicates": window.duplicates,
         "dropped_rows": dropped,
         "drifted_features": len(moved),
-        "features": [asdict(each) for each in verdict.findings],
+        "findings": [asdict(each) for each in verdict.findings],
         "plots": page.plots(baseline, window, verdict.findings),
         "history": [asdict(each) for each in state.verdicts if each.subject == package],
         "objects": len(found),
@@ -144,22 +140,12 @@ def conclude(
         "statistics.json": json.dumps(formats.statistics(window)),
         "constraint_violations.json": json.dumps(formats.violations(verdict.violations)),
     }
-    windows.finish(s3, folder_of(run), state, report, page.page(report), values, beside=beside)
+    windows.finish(s3, run["reports"], state, report, page.page(report), values, beside=beside)
     return report
 
 
 def _baseline(s3: Any, run: Mapping[str, Any]) -> Baseline:
-    """The baseline that was registered with a model. Raises ValueError where there is none, or it cannot be read."""
-    arn = run["model_package_arn"]
-    package = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
-    try:
-        uri = package["DriftCheckBaselines"]["ModelDataQuality"]["Statistics"]["S3Uri"]
-    except KeyError:
-        raise ValueError(
-            f"{arn} was registered without DriftCheckBaselines.ModelDataQuality.Statistics: register it with the "
-            "baseline that training wrote, or one that `slipway monitor import` made of Model Monitor's files"
-        ) from None
-    return from_json(s3.get_object(**windows.place(uri))["Body"].read())
+    return baseline_of(s3, boto3.client("sagemaker"), run["model_package_arn"])
 
 
 def _kept(state: State, package: str, now: datetime) -> tuple[dict[str, Any] | None, int]:

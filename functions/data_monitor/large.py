@@ -73,7 +73,7 @@ def begin(s3: Any, states: Any, folder: str, state: State, run: Mapping[str, Any
         "input": {
             "bucket": place["Bucket"],
             "manifest": f"{place['Key']}{MANIFEST}",
-            "run": {**run, "folder": folder, "parts": f"{folder}parts/{identity}/", "began": now.isoformat()},
+            "run": {**run, "parts": f"{folder}parts/{identity}/", "began": now.isoformat()},
         },
     }
     s3.put_object(Bucket=place["Bucket"], Key=f"{place['Key']}{MANIFEST}", Body=json.dumps(parts).encode())
@@ -110,7 +110,7 @@ def merge(s3: Any, run: Mapping[str, Any], conclude: Callable[..., Json]) -> Jso
 
     A verdict that was come to already is left as it is. Raises ValueError where a part was not read.
     """
-    folder = run["folder"]
+    folder = run["reports"]
     began = datetime.fromisoformat(run["began"])
     state = windows.load(s3, folder, begin=began)
     if state.kept.get("large", {}).get("input", {}).get("run", {}).get("parts") != run["parts"]:

@@ -77,7 +77,7 @@ def page(report: Mapping[str, Any]) -> str:
     numbers = [
         [each["feature"], each["part"], "yes" if each["reasons"] else "no"]
         + [_number(each["statistics"].get(name)) for name in names]
-        for each in report["features"]
+        for each in report["findings"]
     ]
     heads = ("column", "part", "told of", "KS", "W1", "L∞", "PSI", "JS", "p", "missing", "unseen")
     history = [
