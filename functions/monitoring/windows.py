@@ -108,10 +108,7 @@ def load(s3: Any, folder: str, *, begin: datetime) -> State:
         told["kept"],
         found["ETag"],
     )
-    if told["unpublished"]:
-        _publish(s3, folder, told["unpublished"])
-        state = _save(s3, folder, state, None)
-    return state
+    return _publish(s3, folder, state, told["unpublished"]) if told["unpublished"] else state
 
 
 def finish(
@@ -129,9 +126,7 @@ def finish(
     Raises Overtaken.
     """
     unpublished = {"report": dict(report), "html": html, "values": dict(values), "beside": dict(beside or {})}
-    state = _save(s3, folder, state, unpublished)
-    _publish(s3, folder, unpublished)
-    return _save(s3, folder, state, None)
+    return _publish(s3, folder, _save(s3, folder, state, unpublished), unpublished)
 
 
 def unread(s3: Any, prefix: str, state: State, *, by_hour: bool = True) -> Iterator[Found]:
@@ -157,9 +152,11 @@ def after(state: State, objects: list[Found]) -> State:
     return replace(state, since=since, read=state.read | recent)
 
 
-def _publish(s3: Any, folder: str, told: Mapping[str, Any]) -> None:
+def _publish(s3: Any, folder: str, state: State, told: Mapping[str, Any]) -> State:
     reports.write(s3, folder, told["report"], told["html"], beside=told["beside"])
+    state = _save(s3, folder, state, None)
     print(emf.line(told["report"]["endpoint"], told["values"]))
+    return state
 
 
 def save(s3: Any, folder: str, state: State) -> State:
