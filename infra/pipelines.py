@@ -42,7 +42,8 @@ from functions.{product}.{step} import main  # noqa: E402
 main()
 '''
 """A step's script: SageMaker starts a file by its path, not a module."""
-PROCESSING: Final = ("prepare", "evaluate")
+PROCESSING: Final = ("prepare", "evaluate", "newest", "challenge")
+"""Scripts of processing jobs: steps of the pipeline, and of a retraining (functions/recovery/retraining.py)."""
 STEPS: Final = (*PROCESSING, "train")
 UNKNOWN: Final = "unknown"
 OFFLINE: Final = {
@@ -80,7 +81,8 @@ def schema(product: str) -> str:
 
 def sources(product: str) -> dict[str, bytes]:
     """Path → content of the modules that training runs: shared ones, the drift core, and the product's own."""
-    patterns = ("functions/*.py", "functions/drift/__init__.py", "functions/drift/core.py", f"functions/{product}/*.py")
+    drift = ("functions/drift/__init__.py", "functions/drift/core.py")
+    patterns = ("functions/*.py", *drift, "functions/monitoring/*.py", f"functions/{product}/*.py")
     paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
 

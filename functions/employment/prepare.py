@@ -143,15 +143,20 @@ def take(folder: Path, output: Path) -> dict[str, Any]:
     return told
 
 
-def make(options: argparse.Namespace) -> dict[str, Any]:
-    """Make a set of labels and records. Raises SystemExit where too little is left of them."""
-    labels = read_labels(options.labels, options.as_of)
-    records = read_records(options.records, options.as_of)
+def rows_of(
+    labels: pd.DataFrame, records: pd.DataFrame, share: float
+) -> tuple[dict[str, list[list[str]]], dict[str, int]]:
+    """What was known of each label's person at the time, as `split` has it; and how many are of no use, by reason."""
     joined = point_in_time.join(labels, records, VALIDITY, time=KNOWN)
     joined = joined[joined[ROWS.event_time].notna()]
-    parts, refused = split(joined.to_dict("records"), options.held_out)
+    parts, refused = split(joined.to_dict("records"), share)
+    return parts, {"no record at the time": len(labels) - len(joined), **dict(sorted(refused.items()))}
+
+
+def make(options: argparse.Namespace, labels: pd.DataFrame, records: pd.DataFrame) -> dict[str, Any]:
+    """Make a set of labels and records. Raises SystemExit where too little is left of them."""
+    parts, dropped = rows_of(labels, records, options.held_out)
     kept = sum(map(len, parts.values()))
-    dropped = {"no record at the time": len(labels) - len(joined), **dict(sorted(refused.items()))}
     print(f"{len(labels):,} labels, {len(records):,} records; {kept:,} rows kept; dropped: {dropped}", flush=True)
     if not all(parts.values()):
         raise SystemExit(f"{kept} of {len(labels)} rows are left, too few to train on and to test with: {dropped}")
@@ -160,7 +165,7 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"only {kept:,} of {len(labels):,} labels are of use, less than {least:.0%}; lost: {dropped}")
     write(parts, options.output)
     files = digests(options.output)
-    times = sorted(joined[KNOWN].map(texts))
+    times = sorted(labels[KNOWN].unique(), key=ROWS.seconds)
     told = {
         "sha256": digest(files),
         "files": files,
@@ -178,18 +183,26 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     return told
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every set is made by."""
+    parser.add_argument("--as-of", default=ALL, help="nothing that was written later is looked at")
+    parser.add_argument("--held-out", type=float, default=0.2, help="the share of rows that measure the model")
+    parser.add_argument("--most-dropped", type=float, default=0.1, help="the share of labels that may have no use")
+
+
 def main() -> None:
     """Make the set, or take the one that is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--as-of", default=ALL, help="nothing that was written later is looked at")
-    parser.add_argument("--held-out", type=float, default=0.2, help="the share of rows that measure the model")
-    parser.add_argument("--most-dropped", type=float, default=0.1, help="the share of labels that may have no use")
+    add_arguments(parser)
     options = parser.parse_args()
-    given = (options.labels / MANIFEST).exists()
-    told = take(options.labels, options.output) if given else make(options)
+    if (options.labels / MANIFEST).exists():
+        told = take(options.labels, options.output)
+    else:
+        labels = read_labels(options.labels, options.as_of)
+        told = make(options, labels, read_records(options.records, options.as_of))
     print(f"dataset {told['sha256']}: {told['rows']}", flush=True)
 
 
