@@ -1,10 +1,10 @@
 """Makes a set of the newest labelled data for a retraining, and describes what is new in it, as a SageMaker processing
 job.
 
-`--labels` and `--records` as prepare.py has them; folders below the labels are sources. `--asked` holds captures of what
-the endpoint was asked. What is labelled later than `--after` is new. `--output` gets a set as prepare.py makes it, in
-`recent/rows.csv` the held-out rows that are new, and newest.json, by which people and functions/recovery/guard.py tell
-whether the new data are to be trusted.
+`--labels` and `--records` as prepare.py has them; folders below the labels are sources. `--asked` holds captures of
+what the endpoint was asked. What is labelled later than `--after` is new. `--output` gets a set as prepare.py makes it,
+in `recent/rows.csv` the held-out rows that are new, and newest.json, by which people and functions/recovery/guard.py
+tell whether the new data are to be trusted.
 """
 
 import argparse
@@ -75,13 +75,9 @@ def distances(rows: Sequence[Sequence[str]], asked: Sequence[Path]) -> dict[str,
     """How far each feature of labelled rows is from what was asked, the furthest first, from 0 to 1."""
     fitted = baseline.fit(ROWS.names, [column.is_categorical for column in ROWS.columns], rows)
     seen = capture.profile(fitted.schema, blocks(asked))
-    told = [
-        {"name": name, "distance": distance(fitted.profile.columns[name], seen.columns[name])} for name in ROWS.names
-    ]
-    return {
-        "rows": seen.rows,
-        "distances": sorted(told, key=lambda each: (-float(str(each["distance"])), each["name"])),
-    }
+    apart = {name: distance(fitted.profile.columns[name], seen.columns[name]) for name in ROWS.names}
+    furthest = sorted(apart, key=lambda name: (-apart[name], name))
+    return {"rows": seen.rows, "distances": [{"name": name, "distance": apart[name]} for name in furthest]}
 
 
 def distance(one: Tally, other: Tally) -> float:
