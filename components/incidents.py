@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import pulumi
 
 from components.iam import Statement, account_id, allow, local_arn
-from components.ledger import may_read
 from components.runbook import runbook_name
 
 
@@ -28,10 +27,12 @@ def may_gather_timeline(
     prefix: str,
     endpoint: str,
     *,
-    ledger_bucket_arn: pulumi.Input[str],
     alarms: Sequence[str],
 ) -> list[Statement]:
-    """To ask all that functions/incidents/timeline.py asks: of `alarms` by name, and the runbook of this stack."""
+    """To ask what functions/incidents/timeline.py asks besides the ledger, and for the runbook of this stack.
+
+    `alarms` are names, or patterns of them.
+    """
     reports = [f"{prefix}/monitors/*/{endpoint}/*"]
     return [
         allow(["cloudtrail:LookupEvents"], "*"),  # it knows no resources
@@ -42,5 +43,4 @@ def may_gather_timeline(
         ),
         allow(["s3:GetObject"], *(pulumi.Output.concat(bucket_arn, "/", where) for where in reports)),
         allow(["s3:ListBucket"], bucket_arn, when={"StringLike": {"s3:prefix": reports}}),
-        *may_read(ledger_bucket_arn, endpoint),
     ]

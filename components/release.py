@@ -15,9 +15,10 @@ from components.dead_letters import DeadLetters
 from components.endpoint import VARIANT
 from components.function import Function
 from components.iam import Statement, allow, default_tags, document, local_arn, read_with_key, trust, use_key
+from components.incidents import incidents_uri, may_gather_timeline, may_write_incidents
 from components.ledger import may_append, may_read
 from components.logs import RetentionDays
-from components.runbook import Guide, runbook_url
+from components.runbook import Guide, runbook_name, runbook_url
 from components.schedule import schedule
 from components.spec import Spec
 
@@ -98,7 +99,7 @@ class Release(pulumi.ComponentResource):
         verify = Function(
             f"{name}-release-verify",
             handler="functions.release.handler.verify",
-            also=["functions/registry"],
+            also=["functions/incidents", "functions/registry"],
             access=[
                 allow(["sagemaker:DescribeModelPackage"], _packages(name)),
                 allow(["sagemaker:DescribeEndpoint"], _arn("endpoint", name)),
@@ -135,22 +136,25 @@ class Release(pulumi.ComponentResource):
         step = Function(
             f"{name}-release",
             handler="functions.release.handler.step",
-            also=["functions/registry"],
+            also=["functions/incidents", "functions/registry"],
             access=[
                 *_may_change(name, role_arn, kms_key_arn),
                 *_may_scale(name),
                 *may_append(ledger_bucket_arn, name),
                 *_may_lock(ledger_bucket_arn, name),
-                allow(["s3:PutObject"], pulumi.Output.concat(lake, f"/incidents/{name}/*")),
+                *may_write_incidents(bucket_arn, prefix, name),
+                *may_gather_timeline(bucket_arn, prefix, name, alarms=[f"{name}-*"]),
                 allow(["states:DescribeExecution"], local_arn("states", f"execution:{machine_name(name)}:*")),
                 allow(["sns:Publish"], alerts_topic_arn),
                 use_key(kms_key_arn, "s3", "sns", "states"),
             ],
             environment={
                 **names,
-                "INCIDENTS_URI": pulumi.Output.concat("s3://", bucket, f"/{prefix}/incidents"),
+                "INCIDENTS_URI": incidents_uri(bucket, prefix, name),
+                "REPORTS_URI": pulumi.Output.concat("s3://", bucket, f"/{prefix}/monitors"),
                 "TOPIC_ARN": alerts_topic_arn,
                 "RUNBOOK": runbook_url(),
+                "RUNBOOK_NAME": runbook_name(pulumi.get_stack()),
             },
             timeout_seconds=120,
             log_days=spec.log_days,

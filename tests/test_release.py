@@ -497,7 +497,7 @@ def test_a_bad_candidate_is_rolled_back_and_no_request_to_the_old_version_fails(
     assert (failed.package_arn, failed.evidence["serves"]) == (bad, good)
     assert any(alarm in name for name in failed.evidence["alarms"])
     note = product.note(result.incident)
-    assert "Alarm" not in note.split("## Evidence")[0] and alarm in note.split("## Evidence")[1]
+    assert alarm in note.split("## Timeline")[1].split("## Evidence")[0] and alarm in note.split("## Evidence")[1]
     assert f"slipway release {product.name} {bad.rpartition('/')[2]}" in note
     assert product.entries("live")[-1].package_arn == good
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from functions.incidents.note import markdown
 from functions.release import incident, steps
 from functions.release.steps import Again, Place, Refused, RolledBack
 
@@ -56,15 +57,17 @@ class Aws:
 
 
 def place(**clients: Any) -> Place:
-    told: dict[str, Any] = {name: Aws() for name in ("sagemaker", "scaling", "s3", "sns", "states")}
+    told: dict[str, Any] = {name: Aws() for name in ("sagemaker", "cloudtrail", "scaling", "s3", "sns", "states")}
     return Place(
         endpoint="churn",
         execution="arn:aws:states:us-east-1:123456789012:execution:churn-release:v8",
         started="2026-11-21T10:00:00.000000Z",
         ledger_bucket="ledger",
-        incidents_uri="s3://lake/churn/incidents",
+        incidents_uri="s3://lake/churn/incidents/churn",
+        reports_uri="s3://lake/churn/monitors",
         topic_arn="arn:topic",
         runbook="https://runbook",
+        runbook_name="churn-runbook",
         **{**told, "cloudwatch": alarms(), **clients},
     )
 
@@ -302,16 +305,41 @@ def test_a_reason_is_what_the_step_said() -> None:
 
 
 def test_a_note_says_what_happened_why_and_what_to_do() -> None:
-    text = incident.note(
-        release(by="ben", reason="better", alarms_seen={"churn-errors": "2 of 3"}, timeline=[["10:01", "RollingBack"]]),
+    found = incident.of(
+        release(
+            by="ben",
+            reason="better",
+            alarms_seen={"churn-errors": "2 of 3"},
+            timeline=[["2026-11-21T10:01:00Z", "RollingBack"]],
+        ),
         execution="arn:execution",
-        started="10:00",
-        failed="10:02",
+        started="2026-11-21T10:00:00Z",
+        failed="2026-11-21T10:02:00Z",
         reason="alarm churn-errors went off",
         live=PACKAGE.replace("/8", "/7"),
         runbook="https://runbook",
+        token="arn:execution",
     )
-    assert text.startswith("# churn: version 8 did not go live\n")
-    assert text.index("10:00") < text.index("10:01 RollingBack") < text.index("10:02")
-    for part in ("ben (better)", "model-package/churn/7", "`churn-errors`: 2 of 3", "slipway release churn 8"):
+    text = markdown(found)
+    first, done, needed = text.splitlines()[:3]
+    assert first == "# churn: version 8 did not go live (recovered)"
+    assert "version 7 serves" in done and "aws logs tail /aws/sagemaker/Endpoints/churn" in needed
+    story = text[text.index("## Timeline") :]
+    assert story.index("10:00:00") < story.index("10:01:00 RollingBack") < story.index("10:02:00")
+    for part in ("ben (better)", "model-package/churn/7", "`alarms.churn-errors`: 2 of 3", "slipway release churn 8"):
         assert part in text
+
+
+def test_where_it_is_not_known_what_serves_somebody_is_needed_first_of_all_to_see() -> None:
+    found = incident.of(
+        release(),
+        execution="arn:execution",
+        started="2026-11-21T10:00:00Z",
+        failed="2026-11-21T10:02:00Z",
+        reason="it was stopped",
+        live="endpoint churn serves nothing",
+        runbook="https://runbook",
+        token="arn:execution",
+    )
+    assert (found.status, found.done) == ("open", ())
+    assert "slipway history churn" in markdown(found).splitlines()[2]

@@ -15,8 +15,9 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions import ledger
-from functions.incidents import columns
-from functions.incidents.core import Event, Moved, merged
+from functions.incidents import columns, store
+from functions.incidents import runbook as runbooks
+from functions.incidents.core import Event, Incident, Moved, merged
 from functions.ledger import Entry
 
 BEFORE: Final = timedelta(hours=3)
@@ -93,6 +94,31 @@ def gather(at: Sources, opened: str, until: datetime | None = None) -> Told:
     return Told(timeline=merged(events), moved=columns.ranked(found), silent=tuple(silent))
 
 
+def enrich(s3: Any, uri: str, identity: str, at: Sources, *, runbook: str = "") -> Incident:
+    """Add to an incident what can be gathered of it by now: its timeline, what moved, and the next step.
+
+    That is the first step which the stack's `runbook` (a dashboard's name) has for the incident's alarm.
+    """
+    known = store.load(s3, uri, identity)
+    told = gather(at, known.opened)
+    silent, step = list(told.silent), known.next_step
+    if runbook and known.alarm and at.cloudwatch is not None:
+        try:
+            section = runbooks.section(at.cloudwatch, runbook, known.alarm)
+            step = section.next_step if section and section.next_step else step
+        except (ClientError, BotoCoreError, ValueError, KeyError) as error:
+            silent.append(f"the runbook could not be read: {error}")
+    return store.add(
+        s3,
+        uri,
+        identity,
+        events=told.timeline,
+        moved=told.moved or known.moved,
+        next_step=step,
+        evidence={"not known": silent} if silent else {},
+    )
+
+
 def of_alarms(cloudwatch: Any, alarms: Sequence[str], since: datetime, until: datetime) -> list[Event]:
     """When alarms went off and fell silent."""
     pages = cloudwatch.get_paginator("describe_alarm_history")
@@ -115,11 +141,20 @@ def _of_alarm(item: Mapping[str, Any]) -> Event | None:
     state, before = said["newState"], said.get("oldState", {}).get("stateValue")
     alarm, at = item["AlarmName"], ledger.stamp(item["Timestamp"])
     if state["stateValue"] == "ALARM":
-        return Event(at=at, what=f"alarm {alarm} went off: {state.get('stateReason', '')}", source="alarm")
+        return Event(at=at, what=rings(alarm, str(state.get("stateReason", ""))), source="alarm")
     if before == "ALARM":
-        quiet = "is quiet again" if state["stateValue"] == "OK" else "has no data any more"
-        return Event(at=at, what=f"alarm {alarm} {quiet}", source="alarm")
+        return Event(at=at, what=quiet(alarm, str(state.get("stateReason", ""))), source="alarm")
     return None
+
+
+def rings(alarm: str, reason: str) -> str:
+    """That an alarm went off, in the one wording that makes it one event whoever tells it."""
+    return f"{alarm} rings: {reason}"
+
+
+def quiet(alarm: str, reason: str) -> str:
+    """That an alarm rings no longer, likewise."""
+    return f"{alarm} is quiet: {reason}"
 
 
 def of_cloudtrail(cloudtrail: Any, endpoint: str, since: datetime, until: datetime) -> list[Event]:

@@ -72,9 +72,12 @@ def _place(event: Mapping[str, Any]) -> Place:
         sns=boto3.client("sns"),
         states=boto3.client("stepfunctions"),
         ledger_bucket=os.environ["LEDGER_BUCKET"],
+        cloudtrail=boto3.client("cloudtrail"),
         incidents_uri=os.environ["INCIDENTS_URI"],
+        reports_uri=os.environ["REPORTS_URI"],
         topic_arn=os.environ["TOPIC_ARN"],
         runbook=os.environ["RUNBOOK"],
+        runbook_name=os.environ["RUNBOOK_NAME"],
     )
 
 

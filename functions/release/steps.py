@@ -14,6 +14,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from functions import ledger
+from functions.incidents import store, timeline
 from functions.ledger import Entry
 from functions.live import NothingLive, live_model, live_package
 from functions.release import incident, locks, naming, scaling
@@ -57,10 +58,16 @@ class Place:
     sns: Any
     states: Any
     ledger_bucket: str
+    cloudtrail: Any
     incidents_uri: str
-    """`s3://bucket/prefix` of the incident notes."""
+    """Where this endpoint's incidents are: `s3://bucket/prefix/incidents/endpoint`."""
+    reports_uri: str
+    """`s3://bucket/prefix/monitors`."""
     topic_arn: str
     runbook: str
+    """Where the runbook is, for people."""
+    runbook_name: str
+    """The dashboard that it is."""
 
     @property
     def id(self) -> str:
@@ -370,12 +377,7 @@ def failed(release: Release, at: Place) -> Release:
     reason, what = _reason(release.get("error", {}))
     release = _scaled_again(release, at)
     live, now = _serves(at), ledger.now()
-    text = incident.note(
-        release, execution=at.execution, started=at.started, failed=now, reason=reason, live=live, runbook=at.runbook
-    )
-    uri = f"{at.incidents_uri}/{at.endpoint}/{at.started.replace(':', '-')}-{at.id}.md"
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    at.s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="text/markdown; charset=utf-8")
+    uri = _incident(release, at, failed=now, reason=reason, live=live)
     package = str(release.get("model_package_arn") or "unknown")
     evidence = {
         "reason": reason,
@@ -396,6 +398,34 @@ def failed(release: Release, at: Place) -> Release:
         f"{reason}\n\nServes now: {live}\nIncident note: {uri}\nRunbook: {at.runbook}",
     )
     return {**release, "failed": {"cause": f"{reason} (incident note: {uri})", "error": what, "incident": uri}}
+
+
+def _incident(release: Release, at: Place, *, failed: str, reason: str, live: str) -> str:
+    """Open the incident that a failed release is, with what else is known of that time. Returns its note's URI."""
+    opened, _new = store.open(
+        at.s3,
+        at.incidents_uri,
+        incident.of(
+            release,
+            execution=at.execution,
+            started=at.started,
+            failed=failed,
+            reason=reason,
+            live=live,
+            runbook=at.runbook,
+            token=at.execution,
+        ),
+    )
+    sources = timeline.Sources(
+        endpoint=at.endpoint,
+        alarms=release["template"].get("alarms", []),
+        cloudwatch=at.cloudwatch,
+        cloudtrail=at.cloudtrail,
+        s3=at.s3,
+        reports_uri=at.reports_uri,
+    )
+    timeline.enrich(at.s3, at.incidents_uri, opened.id, sources, runbook=at.runbook_name)
+    return store.note_uri(at.incidents_uri, opened.id)
 
 
 def _serves(at: Place) -> str:

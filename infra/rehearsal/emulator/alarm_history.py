@@ -56,15 +56,17 @@ def install() -> None:
     CloudWatchBackend.delete_alarms = _delete  # type: ignore[assignment, method-assign]  # that is what is replaced
 
 
-def changed_state(alarm: Alarm, before: str, reason_before: str) -> None:
-    """Remember that an alarm is in another state than `before`."""
+def changed_state(alarm: Alarm, before: str, reason_before: str, moment: datetime) -> None:
+    """Remember that an alarm is in another state than `before`, since `moment`."""
     said = {
         "version": "1.0",
         "oldState": {"stateValue": before, "stateReason": reason_before},
         "newState": {"stateValue": alarm.state_value, "stateReason": alarm.state_reason},
     }
     summary = f"Alarm updated from {before} to {alarm.state_value}"
-    _keep(alarm.region_name, alarm.name, "StateUpdate", summary, said)
+    # To the millisecond, as in the event and the message that tell of the same.
+    since = moment.replace(microsecond=moment.microsecond // 1000 * 1000).timestamp()
+    _keep(alarm.region_name, alarm.name, "StateUpdate", summary, said, since)
 
 
 def acted(alarm: Alarm, action: str) -> None:
@@ -87,9 +89,9 @@ def _delete(backend: CloudWatchBackend, alarm_names: list[str]) -> None:
         _keep(backend.region_name, name, "ConfigurationUpdate", f'Alarm "{name}" deleted', said)
 
 
-def _keep(region: str, alarm: str, kind: str, summary: str, said: Mapping[str, Any]) -> None:
+def _keep(region: str, alarm: str, kind: str, summary: str, said: Mapping[str, Any], at: float | None = None) -> None:
     items = _items(region)
-    items.append(Item(alarm, time.time(), kind, summary, json.dumps(said)))
+    items.append(Item(alarm, time.time() if at is None else at, kind, summary, json.dumps(said)))
     if len(items) > MOST_KEPT:
         del items[: len(items) - MOST_KEPT]
 

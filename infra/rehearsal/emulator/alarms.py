@@ -231,8 +231,8 @@ def _change(alarm: Alarm, state: str, reason: str) -> None:
     """Put an alarm in a state, tell of it, and do what it says is to be done then."""
     before, reason_before = alarm.state_value, alarm.state_reason
     alarm.update_state(reason, json.dumps({}), state)
-    alarm_history.changed_state(alarm, before, reason_before)
     moment = datetime.now(UTC)
+    alarm_history.changed_state(alarm, before, reason_before, moment)
     told = {
         "alarmName": alarm.name,
         "state": {"value": state, "reason": reason, "timestamp": _with_offset(moment)},
