@@ -42,6 +42,8 @@ class Budget(pulumi.ComponentResource):
     """A monthly budget over what carries this stack's owner, product and environment tags; and a monitor that learns
     what its product usually costs, and tells of what is unusual, within a day."""
 
+    budget_name: pulumi.Output[str]
+
     def __init__(
         self,
         name: str,
@@ -62,7 +64,7 @@ class Budget(pulumi.ComponentResource):
             ("FORECASTED", spec.forecast_percent, alerts_topic_arn),
             *([("ACTUAL", spec.stop_percent, stop_topic_arn)] if stop_topic_arn is not None else []),
         ]
-        aws.budgets.Budget(
+        budget = aws.budgets.Budget(
             f"{name}-monthly",
             budget_type="COST",
             time_unit="MONTHLY",
@@ -106,4 +108,5 @@ class Budget(pulumi.ComponentResource):
                 },
                 opts=child,
             )
-        self.register_outputs({})
+        self.budget_name = budget.name
+        self.register_outputs({"budget_name": self.budget_name})

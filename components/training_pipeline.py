@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, StringConstraints, field_validator, mod
 from components.alarms import Alarms
 from components.dashboard import Chart
 from components.function import Function
-from components.iam import Statement, allow, document, local_arn, read_with_key, trust
+from components.iam import Statement, allow, default_tags, document, local_arn, read_with_key, trust
 from components.logs import RetentionDays
 from components.model_registry import may_register
 from components.runbook import Guide
@@ -309,6 +309,21 @@ def _processing(
         "PropertyFiles": [{"PropertyFileName": output, "OutputName": output, "FilePath": f"{output}.json"}],
     }
     return _reliable(secured(step, place), spec)
+
+
+def _job(
+    spec: PipelineSpec, place: Place, image: pulumi.Input[str], code_uri: pulumi.Input[str]
+) -> dict[str, pulumi.Input[Any]]:
+    """What every processing job of the product's code has, beside its script, inputs and output."""
+    arguments = _processing("", spec, spec.prepare, place, inputs=[], to="", output="")["Arguments"]
+    return {
+        "RoleArn": arguments["RoleArn"],
+        "ImageUri": image,
+        "Code": code_uri,
+        "KmsKeyId": arguments["ProcessingOutputConfig"]["KmsKeyId"],
+        **{name: arguments[name] for name in ("ProcessingResources", "NetworkConfig", "StoppingCondition")},
+        "Tags": default_tags(),
+    }
 
 
 def _prepare(spec: PipelineSpec, place: Place) -> dict[str, Any]:
@@ -621,6 +636,10 @@ class TrainingPipeline(pulumi.ComponentResource):
     code_uri: pulumi.Output[str]
     role_arn: pulumi.Output[str]
     record_function_name: pulumi.Output[str]
+    definition: pulumi.Output[str]
+    """Its definition, as JSON."""
+    job: pulumi.Output[str]
+    """JSON: what a processing job of the product's code is made with, in boto3's words; its code's URI is `Code`."""
     configuration_hash: str
     guides: list[Guide]
     charts: list[Chart]
@@ -771,6 +790,8 @@ class TrainingPipeline(pulumi.ComponentResource):
         self.pipeline_name, self.arn, self.role_arn = pipeline.pipeline_name, pipeline.arn, role.arn
         self.code_uri = pulumi.Output.concat(uri, f"/pipelines/{code.sha256}/")
         self.record_function_name = record.name
+        self.definition = pipeline.pipeline_definition.apply(str)
+        self.job = pulumi.Output.json_dumps(_job(spec, place, image, self.code_uri), sort_keys=True)
         self.register_outputs(
             {
                 "pipeline_name": self.pipeline_name,
