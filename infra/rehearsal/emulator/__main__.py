@@ -30,6 +30,7 @@ from infra.rehearsal.emulator import (
     lambdas,
     logs,
     machines,
+    metric_data,
     metrics,
     nodes,
     pace,
@@ -85,6 +86,7 @@ def main() -> None:
     nodes.install()
     kubernetes_api.install(work)
     schedules.install()
+    metric_data.install()
     alarms.install()
     alarm_history.install()
     cloudtrail.install()

@@ -1,10 +1,12 @@
 """CloudWatch metrics as alarms need them: put where users find them, and read by period."""
 
+import re
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final
 
 from moto.cloudwatch.models import CloudWatchBackend, MetricAggregatedDatum, MetricDatumBase, cloudwatch_backends
@@ -17,6 +19,8 @@ from infra.rehearsal.emulator.pace import WALL, Clock
 SERVICE_METRIC_SECONDS: Final = 60.0
 """How often AWS puts the metrics of what does not change by itself, such as a queue's length."""
 PERCENTILE: Final = "p"
+TRIMMED_COUNT: Final = re.compile(r"TC\((\d+(?:\.\d+)?)?:(\d+(?:\.\d+)?)?\)")
+"""How many values are above the first bound, and not above the second; either may be left out."""
 STATISTICS: Final = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 
 Key = tuple[str, str, frozenset[tuple[str, str]]]
@@ -85,6 +89,18 @@ class Metrics:
         shortened = [period / (moments[i] - moments[i + 1]) for i in range(periods)]
         return [None if value is None else value * factor for value, factor in zip(found, shortened, strict=True)]
 
+    def series(self, key: Key, statistic: str, period: int, start: float, end: float) -> dict[int, float]:
+        """The statistic in each period that has data and begins between two times; its beginning, and the value."""
+        points = self._points.get(key, [])
+        found: dict[int, float] = {}
+        first = bisect_left(points, start // period * period, key=_time)
+        last = bisect_left(points, end, key=_time)
+        for begun, of_period in groupby(points[first:last], lambda point: int(point.time // period) * period):
+            value = _statistic(statistic, list(of_period))
+            if value is not None:
+                found[begun] = value
+        return found
+
 
 def put_metric(region: str, namespace: str, name: str, value: float, dimensions: Mapping[str, str]) -> None:
     """One point of a metric of an AWS service, now."""
@@ -105,8 +121,9 @@ def of_region(backend: CloudWatchBackend) -> Metrics:
 
 
 def known_statistic(name: str) -> bool:
-    """Whether the rehearsal computes a statistic: the five simple ones, and percentiles such as p99."""
-    return name in STATISTICS or (name.startswith(PERCENTILE) and name[1:].replace(".", "", 1).isdigit())
+    """Whether the rehearsal computes a statistic: the five simple ones, percentiles such as p99, counts as TC(250:)."""
+    percentile = name.startswith(PERCENTILE) and name[1:].replace(".", "", 1).isdigit()
+    return name in STATISTICS or percentile or TRIMMED_COUNT.fullmatch(name) is not None
 
 
 def tick(now: float) -> None:
@@ -140,6 +157,9 @@ def _statistic(name: str, points: Sequence[Point]) -> float | None:
     if name.startswith(PERCENTILE):
         ordered = sorted(point.total / point.count for point in points)
         return ordered[min(len(ordered) - 1, int(len(ordered) * float(name[1:]) / 100))]
+    if bounds := TRIMMED_COUNT.fullmatch(name):
+        above, below = float(bounds[1] or "-inf"), float(bounds[2] or "inf")
+        return sum(point.count for point in points if above < point.total / point.count <= below)
     total, count = sum(point.total for point in points), sum(point.count for point in points)
     if name == "Sum":
         return total
