@@ -24,7 +24,7 @@ Series = dict[int, float]
 
 def install() -> None:
     """Answer GetMetricData from here."""
-    CloudWatchBackend.get_metric_data = _get  # type: ignore[method-assign]  # that is what is replaced
+    CloudWatchBackend.get_metric_data = _get  # type: ignore[assignment, method-assign]  # that is what is replaced
 
 
 def _get(
