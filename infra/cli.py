@@ -750,6 +750,45 @@ def reproduce_version(
                 show.out.print(f"but: {caveat}", markup=False)
 
 
+@app.command()
+def gameday(
+    scenario: Annotated[str | None, typer.Argument(help="One of --list; by default all, one after the other.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say which scenarios there are, and what each breaks.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Write the report to this file: a page with time lines and notes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Break the rehearsed product for real, and see it found, decided on, mended and written up. Starts it if need be.
+
+    Exit code 1 where any of that did not happen.
+    """
+    with explained(as_json):
+        from infra.gameday import report, scenarios
+        from infra.rehearsal.state import write_atomically
+
+        if list_:
+            told = {name: each.breaks for name, each in scenarios.SCENARIOS.items()}
+            if as_json:
+                print(json.dumps(told, indent=2))
+            for name, breaks in {} if as_json else told.items():
+                show.out.print(f"{name:18}{breaks}", markup=False)
+            return
+        reports = []
+        for each in scenarios.play(scenario, _rehearsal(), show.say):
+            reports.append(each)
+            for line in [] if as_json else report.lines(each):
+                show.out.print(line, markup=False)
+            if page:  # after each, so that those that ended are there whatever becomes of the next
+                write_atomically(page, report.page(reports))
+        if as_json:
+            print(report.as_json(reports))
+        else:
+            show.out.print(report.table(reports))
+        if not all(each.passed for each in reports):
+            raise typer.Exit(FAILED)
+
+
 monitor = typer.Typer(help="What the monitors of a product found, and what they go by.", no_args_is_help=True)
 app.add_typer(monitor, name="monitor")
 
