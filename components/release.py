@@ -222,8 +222,8 @@ class Release(pulumi.ComponentResource):
                 "Release the version again: what was done already is not done twice.",
             ],
             metric_queries=[
-                _executions("stopped", "ExecutionsAborted", name),
-                _executions("late", "ExecutionsTimedOut", name),
+                executions("stopped", "ExecutionsAborted", machine_arn(name)),
+                executions("late", "ExecutionsTimedOut", machine_arn(name)),
                 {"id": "all", "expression": "SUM([stopped, late])", "label": "Stopped releases", "return_data": True},
             ],
             evaluation_periods=1,
@@ -377,11 +377,12 @@ def _packages(group: str) -> str:
     return _arn("model-package", f"{group}/*")
 
 
-def _executions(identity: str, metric: str, name: str) -> dict[str, Any]:
+def executions(identity: str, metric: str, state_machine_arn: str) -> dict[str, Any]:
+    """A query of an alarm: how many executions of a machine ended in one way."""
     stat = {
         "namespace": MACHINE_NAMESPACE,
         "metric_name": metric,
-        "dimensions": {"StateMachineArn": machine_arn(name)},
+        "dimensions": {"StateMachineArn": state_machine_arn},
         "period": 300,
         "stat": "Sum",
     }

@@ -791,6 +791,7 @@ class TrainingPipeline(pulumi.ComponentResource):
         self.code_uri = pulumi.Output.concat(uri, f"/pipelines/{code.sha256}/")
         self.record_function_name = record.name
         self.definition = pipeline.pipeline_definition.apply(str)
+        self._place, self._instance_type = place, spec.prepare.instance_type
         self.job = pulumi.Output.json_dumps(_job(spec, place, image, self.code_uri), sort_keys=True)
         self.register_outputs(
             {
@@ -801,6 +802,18 @@ class TrainingPipeline(pulumi.ComponentResource):
                 "record_function_name": self.record_function_name,
             }
         )
+
+    def may_process(self, jobs: str) -> list[Statement]:
+        """The right to start processing jobs of these names (a pattern), made as `job` has it."""
+        arn = local_arn("sagemaker", f"processing-job/{jobs}")
+        passing = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
+        return [
+            *_may_create("Processing", arn, self._place, [self._instance_type]),
+            allow(["iam:PassRole"], self._place.role_arn, when=passing),
+            # The disks of the job hold their key through a grant.
+            allow(["kms:DescribeKey"], self._place.kms_key_arn),
+            allow(["kms:CreateGrant"], self._place.kms_key_arn, when={"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+        ]
 
 
 def _jobs(place: Place, told: Mapping[str, Any]) -> list[Statement]:
@@ -814,26 +827,31 @@ def _jobs(place: Place, told: Mapping[str, Any]) -> list[Statement]:
     for kind, steps in jobs.items():
         if not steps:
             continue
-        arn = local_arn("sagemaker", f"{kind.lower()}-job/pipelines-*")
-        statements += [
-            allow(
-                [f"sagemaker:Create{kind}Job"],
-                arn,
-                when={
-                    "Bool": {"sagemaker:NetworkIsolation": "true"},
-                    "ArnEquals": {"sagemaker:OutputKmsKeyArn": place.kms_key_arn},
-                    "Null": {"sagemaker:VpcSubnets": "false", "sagemaker:VpcSecurityGroupIds": "false"},
-                    "ForAllValues:StringEquals": {
-                        "sagemaker:VpcSubnets": place.subnet_ids,
-                        "sagemaker:VpcSecurityGroupIds": [place.security_group_id],
-                        "sagemaker:InstanceTypes": sorted({_resources(step)["InstanceType"] for step in steps}),
-                    },
-                },
-            ),
-            allow([f"sagemaker:Describe{kind}Job", f"sagemaker:Stop{kind}Job"], arn),
-            allow(["sagemaker:AddTags"], arn, when={"StringEquals": {"sagemaker:TaggingAction": f"Create{kind}Job"}}),
-        ]
+        types = sorted({_resources(step)["InstanceType"] for step in steps})
+        statements += _may_create(kind, local_arn("sagemaker", f"{kind.lower()}-job/pipelines-*"), place, types)
     return statements
+
+
+def _may_create(kind: str, arn: str, place: Place, instance_types: Sequence[str]) -> list[Statement]:
+    """To start jobs of a kind, in our network and with our key; to see how they are, and to stop them."""
+    return [
+        allow(
+            [f"sagemaker:Create{kind}Job"],
+            arn,
+            when={
+                "Bool": {"sagemaker:NetworkIsolation": "true"},
+                "ArnEquals": {"sagemaker:OutputKmsKeyArn": place.kms_key_arn},
+                "Null": {"sagemaker:VpcSubnets": "false", "sagemaker:VpcSecurityGroupIds": "false"},
+                "ForAllValues:StringEquals": {
+                    "sagemaker:VpcSubnets": place.subnet_ids,
+                    "sagemaker:VpcSecurityGroupIds": [place.security_group_id],
+                    "sagemaker:InstanceTypes": list(instance_types),
+                },
+            },
+        ),
+        allow([f"sagemaker:Describe{kind}Job", f"sagemaker:Stop{kind}Job"], arn),
+        allow(["sagemaker:AddTags"], arn, when={"StringEquals": {"sagemaker:TaggingAction": f"Create{kind}Job"}}),
+    ]
 
 
 def _every(steps: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
