@@ -1,8 +1,8 @@
 """What a column of any number of values looks like, in a few kilobytes. Two sketches merge into exactly the sketch of
 both inputs, in any order and grouping.
 
-A number falls in the cell that the upper 16 bits of float32(value - centre) name: sign, exponent and 7 bits of mantissa.
-So a cell is at most 1/128 of its distance from the centre wide, and whole numbers up to 256 from the centre have one each.
+A number falls in the cell that the upper 16 bits of float32(value - centre) name: sign, exponent, 7 bits of mantissa.
+So a cell is at most 1/128 of its distance from the centre wide, and whole numbers up to 256 from it have one each.
 """
 
 import json
@@ -76,7 +76,7 @@ def text_of(value: object) -> str | None:
             return repr(float(value) + 0.0)  # never -0.0
         except OverflowError:
             return "inf" if value > 0 else "-inf"
-    return json.dumps(value, sort_keys=True)
+    return "(list)" if isinstance(value, list) else "(object)"
 
 
 def number_of(value: object) -> float:
@@ -220,7 +220,7 @@ class Tally:
                         self.missing += count
                         continue
                     text = whole if whole in known else text[:LONGEST_TEXT]
-            values[text] = values.get(text, 0) + count  # type: ignore[index]  # None is not in `known`
+            values[text] = values.get(text, 0) + count
 
     def _add_any(self, values: Sequence[object]) -> None:
         numbers = []

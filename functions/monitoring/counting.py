@@ -1,0 +1,209 @@
+"""Counts columns of values into the tallies of a profile, block by block: with the standard library, or with numpy."""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from math import inf, isfinite, nan
+from typing import Any, Final, Protocol
+from zlib import crc32
+
+from functions.monitoring.sketch import MOST_EVENTS, Profile, Tally, rank, text_of, trim
+
+Values = Sequence[Any]
+"""A column of a block, as CSV (texts) or JSON gave it."""
+MOST_WAITING: Final = 20_000
+"""So many different texts wait to be placed."""
+_FAR: Final = 1e38
+"""Numbers and centres below it are told apart by a float32."""
+
+
+class Counting(Protocol):
+    """Counts the number columns of a block."""
+
+    def add(self, columns: Sequence[Values], are_texts: bool) -> None:
+        """Count a block: the values of each column, all of the same number."""
+
+    def finish(self) -> None:
+        """Bring everything into the tallies."""
+
+
+class Categories:
+    """Counts category columns."""
+
+    def __init__(self, tallies: Sequence[Tally]) -> None:
+        self._waiting: list[tuple[Tally, Counter[str | None]]] = [(tally, Counter()) for tally in tallies]
+
+    def add(self, columns: Iterable[Values], are_texts: bool) -> None:
+        """Count a block."""
+        for (tally, counter), values in zip(self._waiting, columns, strict=True):
+            kinds = {str} if are_texts else {*map(type, values)}
+            if kinds == {str}:
+                counter.update(values)
+            elif kinds in ({int}, {float}):
+                for value, count in Counter(values).items():
+                    counter[text_of(value)] += count
+            else:  # as keys 1, 1.0 and True are one, as texts they are not
+                counter.update(map(text_of, values))
+            if len(counter) > MOST_WAITING:
+                self._place(tally, counter)
+
+    def finish(self) -> None:
+        """Bring everything into the tallies."""
+        for tally, counter in self._waiting:
+            self._place(tally, counter)
+
+    def _place(self, tally: Tally, counter: Counter[str | None]) -> None:
+        tally.add_counts(counter)
+        tally.settle()
+        counter.clear()
+
+
+class PlainNumbers:
+    """Counts number columns with the standard library."""
+
+    def __init__(self, tallies: Sequence[Tally]) -> None:
+        self._waiting: list[tuple[Tally, Counter[int]]] = [(tally, Counter()) for tally in tallies]
+
+    def add(self, columns: Sequence[Values], are_texts: bool) -> None:
+        """Count a block."""
+        for (tally, keys), values in zip(self._waiting, columns, strict=True):
+            numbers = _numbers(values, are_texts)
+            if numbers is None:
+                tally.add(values)
+                continue
+            real = numbers if isfinite(sum(numbers)) else [number for number in numbers if -inf < number < inf]
+            least, most = min(real, default=0.0), max(real, default=0.0)
+            centre = tally.column.centre
+            if not (max(abs(least), abs(most), abs(centre)) < _FAR):
+                tally.add_numbers(numbers)
+                continue
+            if real:
+                tally.add_extremes(least, most)
+            shifted = array("f", [number - centre for number in numbers] if centre else numbers)
+            keys.update(memoryview(shifted).cast("B").cast("H")[1::2])
+
+    def finish(self) -> None:
+        """Bring everything into the tallies."""
+        for tally, keys in self._waiting:
+            tally.add_keys(keys)
+            keys.clear()
+
+
+def _numbers(values: Values, are_texts: bool) -> list[float] | None:
+    """Values as numbers, NaN for missing ones; None where one is something else."""
+    try:
+        if are_texts:
+            try:
+                return [*map(float, values)]
+            except ValueError:
+                return [float(text) if text else nan for text in values]
+        try:
+            return array("d", values).tolist()
+        except TypeError:
+            return array("d", [nan if value is None else value for value in values]).tolist()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+class Events:
+    """Counts how often event ids come, of those with the least ranks."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._most = 1 << 32
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Count a block."""
+        profile, most = self._profile, self._most
+        try:
+            kept = [each for each in ids if crc32(each.encode()) <= most]
+        except UnicodeEncodeError:  # a lone surrogate
+            kept = [each for each in ids if rank(each)[0] <= most]
+        profile.events_others += len(ids) - len(kept)
+        profile.add_events(kept)
+        if len(profile.events) > 2 * MOST_EVENTS:
+            profile.events_others += trim(profile.events, MOST_EVENTS)
+            self._most = max(rank(each)[0] for each in profile.events)
+
+
+def numpy_numbers(loads: Callable[[str], Any]) -> Callable[[Sequence[Tally]], Counting]:
+    """What counts number columns with numpy, and reads joined texts of numbers with a fast JSON parser.
+
+    Raises ImportError where there is no numpy.
+    """
+    import numpy as np
+    from numpy.typing import NDArray
+
+    waiting_rows = 8192
+
+    class NumpyNumbers:
+        def __init__(self, tallies: Sequence[Tally]) -> None:
+            self._tallies = tallies
+            self._centres = np.array([[tally.column.centre] for tally in tallies])
+            self._extremes = np.full((2, len(tallies)), np.nan)
+            self._keys = np.empty((len(tallies), waiting_rows), "u2")
+            self._rows = 0
+            self._plain = PlainNumbers(tallies)
+
+        def add(self, columns: Sequence[Values], are_texts: bool) -> None:
+            if not columns or not columns[0]:
+                return
+            table = self._table(columns, are_texts)
+            if table is None:
+                self._plain.add(columns, are_texts)
+                return
+            for start in range(0, table.shape[1], waiting_rows):
+                self._count(table[:, start : start + waiting_rows])
+
+        def _table(self, columns: Sequence[Values], are_texts: bool) -> NDArray[np.float64] | None:
+            try:
+                values = _joined(columns, loads) if are_texts else [*chain.from_iterable(columns)]
+                table = np.array(values, dtype=np.float64)
+            except (ValueError, TypeError, OverflowError):
+                return None
+            shape = (len(columns), len(columns[0]))
+            return table.reshape(shape) if table.shape == (shape[0] * shape[1],) else None
+
+        def _count(self, table: NDArray[np.float64]) -> None:
+            rows = table.shape[1]
+            if self._rows + rows > waiting_rows:
+                self._flush()
+            with np.errstate(over="ignore", invalid="ignore"):
+                shifted = (table - self._centres).astype("f4")
+            finite = np.isfinite(shifted)
+            if not finite.all():
+                table = np.where(finite, table, np.nan)
+            self._extremes[0] = np.fmin(self._extremes[0], np.fmin.reduce(table, axis=1))
+            self._extremes[1] = np.fmax(self._extremes[1], np.fmax.reduce(table, axis=1))
+            self._keys[:, self._rows : self._rows + rows] = shifted.view("u2")[:, 1::2]
+            self._rows += rows
+
+        def _flush(self) -> None:
+            for tally, keys in zip(self._tallies, self._keys[:, : self._rows], strict=True):
+                counts = np.bincount(keys)
+                found = counts.nonzero()[0]
+                tally.add_keys(dict(zip(found.tolist(), counts[found].tolist(), strict=True)))
+            self._rows = 0
+
+        def finish(self) -> None:
+            self._flush()
+            self._plain.finish()
+            for tally, least, most in zip(self._tallies, *self._extremes.tolist(), strict=True):
+                if least == least:
+                    tally.add_extremes(least, most)
+            self._extremes[:] = np.nan
+
+    return NumpyNumbers
+
+
+def _joined(columns: Iterable[Sequence[str]], loads: Callable[[str], Any]) -> Any:
+    """Texts of numbers, column after column, as one list: read as one JSON array, which is many times as fast as one
+    by one. Raises ValueError where that could differ from reading them one by one."""
+    text = ",".join([",".join(values) for values in columns])
+    if "r" in text or "s" in text or '"' in text:
+        raise ValueError("true, false and quoted numbers are no numbers in CSV")
+    if ",," in text:
+        text = text.replace(",,", ",null,").replace(",,", ",null,")
+    start, end = ("null" if text[:1] in ("", ",") else ""), ("null" if text[-1:] == "," else "")
+    return loads(f"[{start}{text}{end}]")
