@@ -33,6 +33,7 @@ def explained(as_json: bool) -> Iterator[None]:
     # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
     from botocore.exceptions import BotoCoreError, ClientError
 
+    from functions.incidents.store import NoIncident, NotReviewed
     from infra.cloud import CloudError
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
@@ -55,13 +56,14 @@ def explained(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except Interrupted as error:
         _fail(error, as_json, INTERRUPTED)
-    except (SettingsError, CloudError, NoSuchVersion, NotDeployed, UnknownEndpoint) as error:
+    except (SettingsError, CloudError, NoSuchVersion, NotDeployed, NoIncident, UnknownEndpoint) as error:
         _fail(error, as_json, MISUSED)
     except (
         EmulatorError,
         DeploymentError,
         NoRelease,
         NoReport,
+        NotReviewed,
         NotStopped,
         ProviderError,
         ProductError,
@@ -834,6 +836,92 @@ def import_baseline(
 
         output.write_text(monitors.imported(statistics, constraints), "utf-8")
         show.say(f"{output}: put it beside the model, and register it as DriftCheckBaselines.ModelDataQuality")
+
+
+incident = typer.Typer(help="What went wrong with a product's endpoint, and what is left to do.", no_args_is_help=True)
+app.add_typer(incident, name="incident")
+
+Identity = Annotated[
+    str | None, typer.Argument(help="The incident, such as drift-3; by default the newest that is not closed.")
+]
+
+
+@incident.command("list")
+def list_incidents(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")],
+    everything: Annotated[bool, typer.Option("--all", help="The closed ones, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the incidents that nobody has closed, the newest first: what is wrong, what was decided, what is needed."""
+    with explained(as_json):
+        from infra import incidents
+        from infra.reach import reach
+
+        found = incidents.listed(reach(stack), closed=everything)
+        if as_json:
+            print(json.dumps(incidents.to_json(found), indent=2))
+        elif found:
+            show.out.print(incidents.table(found))
+        else:
+            show.out.print(f"{stack} has no incident{'' if everything else ' that is not closed'}")
+
+
+@incident.command("show")
+def show_incident(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")],
+    identity: Identity = None,
+    html: Annotated[Path | None, typer.Option(help="Write the note to this file, as a page of its own.")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask CloudTrail and the others again first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show an incident: what is wrong, what was done, what is needed; then what moved first, and what happened when."""
+    with explained(as_json):
+        from infra import incidents
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        found = incidents.load(deployed, identity)
+        if refresh:
+            found = incidents.refreshed(deployed, found.id)
+        if html:
+            html.write_text(incidents.page(found), "utf-8")
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        elif html:
+            show.say(f"{html}: {found.id}")
+        else:
+            show.out.print(incidents.rendered(found))
+
+
+@incident.command("close")
+def close_incident(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed.")],
+    identity: Annotated[str, typer.Argument(help="The incident, such as drift-3.")],
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="The review, filled in. Without it, the review to fill in is printed."
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option("--as", help="Your name; by default the ARN of your credentials.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Close an incident with a review: what happened, its impact, why it was not seen earlier, who does what by when."""
+    with explained(as_json):
+        from infra import incidents
+        from infra.reach import reach
+
+        deployed = reach(stack)
+        if review is None:
+            asked = incidents.review_of(deployed, identity)
+            print(json.dumps({"review": asked}) if as_json else asked, end="\n" if as_json else "")
+            show.say(f"fill it in, then: slipway incident close {stack} {identity} --review FILE")
+            return
+        found = incidents.close(deployed, identity, review.read_text("utf-8"), by=by)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            show.say(f"{found.id} is closed by {found.closed_by}; its review stands in its note")
 
 
 def _rehearsal() -> Any:

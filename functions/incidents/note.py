@@ -94,7 +94,7 @@ def _facts(incident: Incident) -> Iterator[str]:
 
 
 def _body(incident: Incident) -> Iterator[str]:
-    yield from _section("Left to you", [f"- [ ] {_text(each)}" for each in incident.needs])
+    yield from _section("Left to you", [f"- ☐ {_text(each)}" for each in incident.needs])
     yield from _section("Done", [f"1. {_text(each)}" for each in incident.done])
     yield from _section("What moved first", _moved(incident))
     yield from _section("Timeline (UTC)", _timeline(incident.timeline))
