@@ -252,14 +252,18 @@ def definition(function_arn: pulumi.Input[str], timeout_seconds: int) -> dict[st
 
 def may_see_what_serves(endpoint_name: pulumi.Input[str], model_package_arn: pulumi.Input[str]) -> list[Statement]:
     """The rights to follow an endpoint to its configuration, its model, and the version that this was made of."""
+    versions = pulumi.Output.from_input(model_package_arn).apply(lambda arn: f"{arn.rpartition('/')[0]}/*")
+    return [*may_see_live(endpoint_name), allow(["sagemaker:DescribeModelPackage"], versions)]
+
+
+def may_see_live(endpoint_name: pulumi.Input[str]) -> list[Statement]:
+    """The rights to follow an endpoint to its configuration and its model, which names the version."""
 
     def named(kind: str, rest: str) -> pulumi.Output[str]:
         return pulumi.Output.concat(local_arn("sagemaker", f"{kind}/"), endpoint_name, rest)
 
-    versions = pulumi.Output.from_input(model_package_arn).apply(lambda arn: f"{arn.rpartition('/')[0]}/*")
     return [
         allow(["sagemaker:DescribeEndpoint"], named("endpoint", "")),
         allow(["sagemaker:DescribeEndpointConfig"], named("endpoint-config", "-*")),
         allow(["sagemaker:DescribeModel"], named("model", "-*")),
-        allow(["sagemaker:DescribeModelPackage"], versions),
     ]

@@ -1,0 +1,1 @@
+"""Watches whether an endpoint answers, and in time."""
