@@ -12,6 +12,7 @@ from components.endpoint import Endpoint
 from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
 from components.experiments import Experiments, ExperimentsSpec
 from components.feature_store import FeatureStore, FeatureStoreSpec
+from components.freshness_monitor import FreshnessMonitor, FreshnessSpec
 from components.gpu import GpuPool, GpuSharing, check_pools
 from components.gpu_device_plugin import GpuDevicePlugin
 from components.gpu_metrics import GpuMetrics
@@ -28,6 +29,7 @@ from components.prediction_api import ApiGatewayAccount, PredictionApi, Predicti
 from components.queues import Queues, QueuesSpec, check_quotas
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
+from components.spending_monitor import SpendingMonitor, SpendingSpec, Watched
 from components.team import Share, Team, TeamName, TeamSpec
 from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
 
@@ -56,6 +58,8 @@ __all__ = [
     "ExperimentsSpec",
     "FeatureStore",
     "FeatureStoreSpec",
+    "FreshnessMonitor",
+    "FreshnessSpec",
     "GateSpec",
     "GpuDevicePlugin",
     "GpuMetrics",
@@ -91,10 +95,13 @@ __all__ = [
     "ScaleToZeroSpec",
     "ServerlessSpec",
     "Share",
+    "SpendingMonitor",
+    "SpendingSpec",
     "Team",
     "TeamName",
     "TeamSpec",
     "TrainingPipeline",
+    "Watched",
     "check_pools",
     "check_quotas",
 ]

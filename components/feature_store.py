@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 
 from components.alarms import Alarms
 from components.dashboard import Chart
@@ -27,7 +27,6 @@ GROUP_NAME: Final = re.compile(r"[0-9A-Za-z](-*[0-9A-Za-z]){0,63}")
 MOST_UNITS: Final = 40_000
 """Read or write capacity units of one feature group.
 https://docs.aws.amazon.com/sagemaker/latest/dg/feature-store-quotas.html"""
-DAY: Final = 24
 KEPT_BY_KEEPER: Final = ["featureDefinitions", "onlineStoreConfig.ttlDuration", "throughputConfig"]
 """Pulumi would replace the group for a new feature, and sends the other two in one call, which AWS refuses."""
 
@@ -53,7 +52,7 @@ class FeatureStoreSpec(Spec):
     throughput: Throughput | None = None
     """Without it, capacity follows the requests."""
     fresh_hours: int = Field(default=24, ge=1, le=168)
-    """An alarm tells when no row younger than this has come for as long. Above 24, a multiple of 24."""
+    """How old the newest features may be (components/freshness_monitor.py tells when they are older)."""
     quarantined_percent: float = Field(default=5, ge=0, lt=100)
     """An alarm tells when more of an hour's rows than this were put in quarantine."""
     memory_mib: int = Field(default=512, ge=128, le=10240)
@@ -61,13 +60,6 @@ class FeatureStoreSpec(Spec):
     timeout_seconds: int = Field(default=900, ge=60, le=900)
     """Of the ingestion; a file that takes longer is carried on by the next run."""
     log_days: RetentionDays = 90
-
-    @field_validator("fresh_hours")
-    @classmethod
-    def _whole_days(cls, hours: int) -> int:
-        if hours > DAY and hours % DAY:
-            raise ValueError(f"{hours} hours are no whole days: set fresh_hours to 24 or less, or to 48, 72, …")
-        return hours
 
 
 class FeatureStore(pulumi.ComponentResource):
@@ -270,26 +262,6 @@ class FeatureStore(pulumi.ComponentResource):
                 )
             )
         alarms = Alarms(f"{name}-features", alerts_topic_arn, opts)
-        days = max(1, spec.fresh_hours // DAY)
-        alarms.add(
-            "stale",
-            means=f"For {spec.fresh_hours} hours, {read} got no row younger than that: predictions use old features.",
-            look=[
-                f"$ aws s3 ls --recursive s3://…/{prefix}/incoming/",
-                f"The log of the function `{name}-ingest`, and the alarms of {read} beside this one.",
-            ],
-            act=["Where no file came: start the producer.", "Where files came: see to the alarm that says why not."],
-            namespace=NAMESPACE,
-            metric_name="rows_fresh",
-            dimensions={"feature_group": read},
-            statistic="Sum",
-            period=3600 * min(spec.fresh_hours, DAY),
-            evaluation_periods=days,
-            comparison_operator="LessThanThreshold",
-            threshold=1,
-            # No metric at all means that nothing came.
-            treat_missing_data="breaching",
-        )
         alarms.add(
             "ingest-broken",
             means=f"The ingestion of {name} failed: rows wait that are not in the feature store.",

@@ -18,6 +18,8 @@ class FreshnessSpec(MonitorSpec):
     schedule: Rate = "rate(15 minutes)"
     deliveries: int = Field(default=3, ge=2, le=20)
     """So many files in a row that bring only old rows are an alarm, long before the store itself is stale."""
+    memory_mib: int = Field(default=256, ge=128, le=10240)
+    timeout_seconds: int = Field(default=120, ge=30, le=900)
 
 
 class FreshnessMonitor(pulumi.ComponentResource):

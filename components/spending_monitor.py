@@ -35,6 +35,8 @@ class SpendingSpec(MonitorSpec):
     """24 hours may cost so much of the budget: an even spending takes 3.3 %."""
     idle_hours: int = Field(default=24, ge=1, le=360)
     """An endpoint that nobody asks anything for so long is idle, and a pool's GPUs that no program uses."""
+    memory_mib: int = Field(default=256, ge=128, le=10240)
+    timeout_seconds: int = Field(default=120, ge=30, le=900)
 
 
 @dataclass(frozen=True)

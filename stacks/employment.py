@@ -18,6 +18,8 @@ from components import (
     EndpointSpec,
     FeatureStore,
     FeatureStoreSpec,
+    FreshnessMonitor,
+    FreshnessSpec,
     GateSpec,
     KillSwitch,
     KillSwitchSpec,
@@ -31,6 +33,8 @@ from components import (
     Release,
     ReleaseSpec,
     Runbook,
+    SpendingMonitor,
+    SpendingSpec,
     TrainingPipeline,
 )
 from components.feature_store import last_output
@@ -86,7 +90,9 @@ class Employment(Stack):
     release: ReleaseSpec = ReleaseSpec(gate=GATE)
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
+    freshness: FreshnessSpec = FreshnessSpec()
     budget: BudgetSpec = BudgetSpec()
+    spending: SpendingSpec = SpendingSpec()
     kill_switch: KillSwitchSpec = KillSwitchSpec()
 
     @field_validator("registry", mode="before")
@@ -188,14 +194,32 @@ class Employment(Stack):
             ledger_bucket_arn=platform.ledger_bucket_arn,
             **shared,
         )
+        usd_per_month = pulumi.Config().require_float("usd_per_month")
         Budget(
             name,
             self.budget,
-            usd_per_month=pulumi.Config().require_float("usd_per_month"),
+            usd_per_month=usd_per_month,
             alerts_topic_arn=platform.alerts_topic_arn,
             stop_topic_arn=switch.topic_arn,
         )
-        parts: list[Any] = [features, registry, training, switch]
+        freshness = FreshnessMonitor(
+            name,
+            self.freshness,
+            feature_group_name=features.feature_group_name,
+            schema=SCHEMA,
+            max_age_hours=self.features.fresh_hours,
+            **lake,
+            **shared,
+        )
+        spending = SpendingMonitor(
+            name,
+            self.spending,
+            usd_per_month=usd_per_month,
+            pipeline_names=[training.pipeline_name],
+            **lake,
+            **shared,
+        )
+        parts: list[Any] = [features, registry, training, switch, freshness, spending]
         served: dict[str, pulumi.Input[Any]] = {}
         if self.batch:
             batch = BatchPrediction(
@@ -291,6 +315,8 @@ class Employment(Stack):
             "runbook_url": runbook.url,
             "stop_function_name": switch.function_name,
             "stop_topic_arn": switch.topic_arn,
+            "freshness_function_name": freshness.function_name,
+            "spending_function_name": spending.function_name,
             "labels_uri": _uri(platform, product, "labels"),
             "models_uri": _uri(platform, product, "models"),
             "captures_uri": _uri(platform, product, "captures"),

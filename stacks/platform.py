@@ -37,8 +37,11 @@ from components import (
     Queues,
     QueuesSpec,
     Runbook,
+    SpendingMonitor,
+    SpendingSpec,
     Team,
     TeamSpec,
+    Watched,
     check_quotas,
 )
 from components.gpu import check_pools
@@ -67,6 +70,7 @@ class PlatformStack(Stack):
     ledger: LedgerSpec = LedgerSpec()
     experiments: ExperimentsSpec = ExperimentsSpec()
     budget: BudgetSpec = BudgetSpec()
+    spending: SpendingSpec = SpendingSpec()
     kill_switch: KillSwitchSpec = KillSwitchSpec()
 
     @model_validator(mode="after")
@@ -195,11 +199,23 @@ class PlatformStack(Stack):
             alerts_topic_arn=alerts.topic_arn,
             opts=in_cluster,
         )
-        parts.append(switch)
+        usd_per_month = pulumi.Config().require_float("usd_per_month")
+        spending = SpendingMonitor(
+            name,
+            self.spending,
+            usd_per_month=usd_per_month,
+            watched=Watched(cluster.name, self.gpus),
+            bucket=lake.bucket,
+            bucket_arn=lake.arn,
+            prefix="platform",
+            kms_key_arn=key.arn,
+            alerts_topic_arn=alerts.topic_arn,
+        )
+        parts += [switch, spending]
         Budget(
             name,
             self.budget,
-            usd_per_month=pulumi.Config().require_float("usd_per_month"),
+            usd_per_month=usd_per_month,
             alerts_topic_arn=alerts.topic_arn,
             stop_topic_arn=switch.topic_arn,
         )

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -491,15 +490,6 @@ def test_a_file_that_takes_longer_than_a_run_is_carried_on_by_the_next(make: Mak
     assert store.record(4999)["plan"] == "basic"
 
 
-def test_nothing_fresh_is_an_alarm_and_old_rows_do_not_end_it(make: Make) -> None:
-    store = make("stale-local")
-    store.deploy(schema(), fresh_hours=1)
-    until(lambda: store.user.state("stale-local-features-stale") == "ALARM", "the alarm on stale features")
-    store.bring("old.csv", [person(1, seen_at=ago(days=9))])
-    time.sleep(3)
-    assert store.user.state("stale-local-features-stale") == "ALARM"
-
-
 # --- what the component asks for --------------------------------------------------------------------------------------
 
 
@@ -581,7 +571,6 @@ def test_a_group_that_cannot_be_made_fails_the_deployment_with_aws_s_reason(make
     [
         ({"throughput": {"read_units": 40_001, "write_units": 1}}, "less than or equal to 40000"),
         ({"throughput": {"read_units": 1}}, "write_units"),
-        ({"fresh_hours": 30}, "30 hours are no whole days: set fresh_hours to 24 or less, or to 48, 72"),
         ({"online_days": 3}, "Extra inputs are not permitted"),
     ],
 )

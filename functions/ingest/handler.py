@@ -225,7 +225,6 @@ class Ingestion:
             values: dict[str, float] = {
                 "rows_accepted": tally.accepted - before.accepted,
                 "rows_quarantined": tally.quarantined - before.quarantined,
-                "rows_fresh": tally.fresh - before.fresh,
                 "files_quarantined": int(tally.refused is not None and before.refused is None),
             }
             if tally.newest is not None:

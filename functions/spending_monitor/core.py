@@ -203,8 +203,7 @@ def judge(spenders: Sequence[Spender], history: History, now: datetime, limits: 
         found.append(Finding("over_budget", said))
     usual = history.usual(now)
     if usual is not None and usd_per_hour > limits.usual_times * usual:
-        share = (usd_per_hour - usual) / usd_per_hour
-        if left_alone * share > budget * limits.unusual_percent / 100:
+        if left_alone - usual * MONTH > budget * limits.unusual_percent / 100:
             times = f"{usd_per_hour / usual:.1f} times" if usual else "instead of"
             said = f"what runs now costs {usd_per_hour:.2f} USD an hour, {times} the usual {usual:.2f}: {most}"
             found.append(Finding("unusual", said))
