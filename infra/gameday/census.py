@@ -1,4 +1,10 @@
-"""Whom the endpoint is asked about: people of 2016, and which of them had work."""
+"""Whom the endpoint is asked about, and which of them have work: people whom the survey asked.
+
+The steady requests are about people of 2015, like those that the model was trained on (and others than those, where
+SLIPWAY_PEOPLE sets less than 20,000). A population that has drifted for real are people in homes, colleges, prisons and
+barracks, whom the survey lists together at the end of its file of 2017: a model of 2015 is right about 79 % of them,
+and about 83 % of the others.
+"""
 
 import importlib.metadata
 import random
@@ -8,11 +14,14 @@ from functools import cache
 from typing import Final
 
 from functions.employment.features import LABEL, SCHEMA
-from infra.rehearsal.product import DATA, census
+from infra.rehearsal.product import DATA
 
-PEOPLE: Final = 20_000
-"""The first of the survey of 2016: a model of 2015 does as well on them as on those of its own year."""
-SEED: Final = 2016
+STEADY: Final = ("reference", 20_000, 20_000)
+"""Of which file, from which row on, and how many."""
+DRIFTED: Final = ("analysis", 128_000, 15_000)
+SEED: Final = 2015
+GROUP_QUARTERS: Final = ("16", "17")
+"""Relationship to the householder: in institutions, and in other group quarters such as colleges."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,29 @@ class Person:
 
 
 @cache
-def people(count: int = PEOPLE) -> Sequence[Person]:
-    """People of 2016, in no order, the same ones every time."""
-    import pyarrow.parquet  # here, for the command line imports this module and rarely reads the data
+def people() -> Sequence[Person]:
+    """Those of the steady requests, in no order, the same ones every time."""
+    return _read(*STEADY)
 
-    path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part="analysis_target"))
-    table = pyarrow.parquet.read_table(path)
-    works = dict(zip(table["id"].to_pylist(), table[LABEL].to_pylist(), strict=True))
-    found = [
-        Person(row["id"], {name: row[name] for name in SCHEMA.names}, bool(works[int(row["id"])]))
-        for row in census("analysis", count)
-    ]
+
+@cache
+def in_group_quarters() -> Sequence[Person]:
+    """People in homes, colleges, prisons and barracks."""
+    return [person for person in _read(*DRIFTED) if person.values["RELP"] in GROUP_QUARTERS]
+
+
+def _read(part: str, first: int, count: int) -> Sequence[Person]:
+    import pyarrow  # here, for the command line imports this module and rarely reads the data
+    import pyarrow.parquet
+
+    def table(name: str, columns: list[str]) -> list[dict[str, str]]:
+        path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part=name))
+        rows = pyarrow.parquet.read_table(path, columns=columns).slice(first, count)
+        texts = [column.cast(pyarrow.string()).fill_null("").to_pylist() for column in rows.columns]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*texts, strict=True)]
+
+    known = "analysis_target" if part == "analysis" else part
+    rows = zip(table(part, ["id", *SCHEMA.names]), table(known, [LABEL]), strict=True)
+    found = [Person(row["id"], {name: row[name] for name in SCHEMA.names}, label[LABEL] == "1") for row, label in rows]
     random.Random(SEED).shuffle(found)
     return found

@@ -181,7 +181,7 @@ def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
             bucket, key = _location(f"{outputs['incoming_uri']}/{name}")
             clients("s3").put_object(Bucket=bucket, Key=key, Body=body)
         for name in files:
-            receipt = _receipt(clients, outputs, name)
+            receipt = taken_in(clients, outputs, name)
             [tally] = receipt["groups"].values()
             accepted, refused = tally["accepted"], tally["quarantined"]
             say(f"feature store: {accepted:,} rows of {name} accepted, {refused:,} in quarantine")
@@ -210,7 +210,7 @@ def _labels() -> bytes:
     return written.getvalue().encode()
 
 
-def _receipt(clients: Clients, outputs: Outputs, name: str) -> dict[str, Any]:
+def taken_in(clients: Clients, outputs: Outputs, name: str) -> dict[str, Any]:
     """What the ingestion has written about a file, once it has taken it in."""
     bucket, folder = _location(f"{outputs['incoming_uri'].removesuffix('/incoming')}/ingested/{name}/")
     function, began = outputs["ingest_function_name"], datetime.now(UTC)
