@@ -906,7 +906,7 @@ def close_incident(
     by: Annotated[str, typer.Option("--as", help="Your name; by default the ARN of your credentials.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Close an incident with a review: what happened, its impact, why it was not seen earlier, who does what by when."""
+    """Close an incident with a review: what happened, its impact, why it was not seen before, who does what by when."""
     with explained(as_json):
         from infra import incidents
         from infra.reach import reach
