@@ -103,12 +103,13 @@ class Monitor(pulumi.ComponentResource):
             dead_letters_arn=lost.queue_arn,
             opts=child,
         )
+        told = pulumi.Output.json_dumps(dict(event), sort_keys=True)
         self.schedule_name = schedule(
             SCHEDULE,
             self.function,
             spec.schedule,
             group=f"{name}-{what}",
-            event=pulumi.Output.json_dumps(dict(event)),
+            event=told,
             dead_letters_arn=lost.queue_arn,
             kms_key_arn=kms_key_arn,
             opts=child,
@@ -117,6 +118,7 @@ class Monitor(pulumi.ComponentResource):
         self._lost = lost.guides
         self.charts = []
         self._watch_itself(name, what)
+        self._ring_when_silent(name, what, told, child)
         self.register_outputs({"function_name": self.function.name, "schedule_name": self.schedule_name})
 
     @property
@@ -152,11 +154,10 @@ class Monitor(pulumi.ComponentResource):
         self.charts.append(Chart(title, drawn, stat, period=self._period))
 
     def _watch_itself(self, name: str, what: str) -> None:
-        log = f"$ aws logs tail /aws/lambda/{name}-{what} --since 2h"
         self.alarms.add(
             f"{what}-failed",
             means=f"A run of the {what} monitor of {name} failed.",
-            look=[log],
+            look=[_log(name, what)],
             act=[
                 "The log says why: a right that is missing, something that is not where it should be, too little time.",
                 "Nothing is lost: the next run also reads what this one should have.",
@@ -170,13 +171,22 @@ class Monitor(pulumi.ComponentResource):
             comparison_operator="GreaterThanThreshold",
             threshold=0,
         )
+
+    def _ring_when_silent(self, name: str, what: str, event: pulumi.Input[str], opts: pulumi.ResourceOptions) -> None:
+        """The first run comes with the deployment: so that one that cannot run shows, and the alarm begins well."""
+        first = aws.lambda_.Invocation(
+            f"{name}-{what}-first",
+            function_name=self.function.name,
+            input=event,
+            opts=opts.merge(pulumi.ResourceOptions(ignore_changes=["input"])),
+        )
         self.alarms.add(
             f"{what}-silent",
             means=f"The {what} monitor of {name} no longer runs: nobody watches.",
             look=[
                 f"$ aws scheduler get-schedule --group-name {name}-{what} --name {SCHEDULE}",
                 f"$ aws lambda get-function --function-name {name}-{what}",
-                log,
+                _log(name, what),
             ],
             act=[
                 "Bring back what is gone: `slipway up STACK`, or `pulumi up` in the cloud.",
@@ -191,4 +201,9 @@ class Monitor(pulumi.ComponentResource):
             comparison_operator="LessThanThreshold",
             threshold=1,
             treat_missing_data="breaching",
+            opts=opts.merge(pulumi.ResourceOptions(depends_on=[first])),
         )
+
+
+def _log(name: str, what: str) -> str:
+    return f"$ aws logs tail /aws/lambda/{name}-{what} --since 2h"
