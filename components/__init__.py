@@ -27,6 +27,7 @@ from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
 from components.queues import Queues, QueuesSpec, check_quotas
+from components.recovery import Recovery, RecoverySpec, RetrainingSpec
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
 from components.spending_monitor import SpendingMonitor, SpendingSpec, Watched
@@ -87,9 +88,12 @@ __all__ = [
     "Queues",
     "QueuesSpec",
     "RealTimeSpec",
+    "Recovery",
+    "RecoverySpec",
     "RegistrySpec",
     "Release",
     "ReleaseSpec",
+    "RetrainingSpec",
     "Rollout",
     "Runbook",
     "ScaleToZeroSpec",

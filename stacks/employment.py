@@ -29,6 +29,8 @@ from components import (
     PredictionApi,
     PredictionApiSpec,
     RealTimeSpec,
+    Recovery,
+    RecoverySpec,
     RegistrySpec,
     Release,
     ReleaseSpec,
@@ -88,6 +90,7 @@ class Employment(Stack):
     """Predictions for whole files, on a schedule and without an endpoint."""
     pipeline: PipelineSpec = PipelineSpec(gate=GateSpec(at_least=GATE), hyperparameters=HYPERPARAMETERS)
     release: ReleaseSpec = ReleaseSpec(gate=GATE)
+    recovery: RecoverySpec = RecoverySpec()
     features: FeatureStoreSpec = FeatureStoreSpec()
     drift: DriftSpec = DriftSpec()
     freshness: FreshnessSpec = FreshnessSpec()
@@ -195,7 +198,7 @@ class Employment(Stack):
             **shared,
         )
         usd_per_month = pulumi.Config().require_float("usd_per_month")
-        Budget(
+        budget = Budget(
             name,
             self.budget,
             usd_per_month=usd_per_month,
@@ -265,10 +268,25 @@ class Employment(Stack):
                 **lake,
                 **shared,
             )
-            parts += [endpoint, release]
+            recovery = Recovery(
+                name,
+                self.recovery,
+                training=training,
+                budget_name=budget.budget_name,
+                usd_per_month=usd_per_month,
+                label_time=SCHEMA.event_time,
+                release_machine_arn=release.state_machine_arn,
+                stop_function_name=switch.function_name,
+                ledger_bucket=platform.ledger_bucket,
+                ledger_bucket_arn=platform.ledger_bucket_arn,
+                **lake,
+                **shared,
+            )
+            parts += [endpoint, release, recovery]
             served |= {
                 "endpoint_name": endpoint.endpoint_name,
                 "release_state_machine_arn": release.state_machine_arn,
+                "recovery_state_machine_arn": recovery.state_machine_arn,
                 "first_version": self.model_version,
             }
             # No other kind captures what it is asked, so there is nothing to watch.

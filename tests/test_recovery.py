@@ -1,0 +1,255 @@
+"""What an alarm of an endpoint leads to: what is decided on which evidence, that it is done, and that it is written down."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pulumi_aws as aws
+import pytest
+from pretend_aws import CONFIG
+from pretend_cloud import settings
+
+from components.budget import Budget, BudgetSpec
+from components.endpoint import Endpoint
+from components.kill_switch import KillSwitch, KillSwitchSpec
+from components.ledger import Ledger, LedgerSpec
+from components.recovery import Recovery, RecoverySpec, RetrainingSpec
+from components.release import Release, ReleaseSpec
+from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
+from functions.incidents import store
+from functions.incidents.core import Incident
+from infra.pipelines import packed
+from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.engine import Engine
+from policies.cost import TAGS
+from tests.emulated import ACCOUNT, REGION, User, new, until
+from tests.test_release import GOOD, IMAGE, REPOSITORY, SPEC
+from tests.test_release import Product as Released
+
+PICKY = GOOD.replace(
+    "    return model\n\ndef output", "    if b'x' in data:\n        raise RuntimeError('no such feature')\n    return model\n\ndef output"
+)
+"""A version that fails what its predecessors could answer, once it is asked that."""
+METRICS = {"drift": "drifting", "quality": "quality_drop", "broken-data": "broken_data", "stale": "stale"}
+METRICS |= {"spending": "runaway", "data-silent": "lost"}
+TRAINED_UNTIL = "2026-01-01T00:00:00Z"
+
+PREPARE = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+(folder / "train").mkdir(parents=True, exist_ok=True)
+(folder / "train" / "rows.csv").write_text("rows")
+(folder / "dataset.json").write_text(json.dumps({"sha256": "d" * 64, "last": "2026-06-01T00:00:00Z"}))
+"""
+EVALUATE = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+(folder / "evaluation.json").write_text(json.dumps({"metrics": {"accuracy": 0.9}}))
+(folder / "baseline.json").write_text("{}")
+"""
+TRAIN = """
+import os, pathlib
+pathlib.Path(os.environ["SM_MODEL_DIR"], "model.joblib").write_text("a model")
+"""
+DICTATED = """
+import json, pathlib, sys
+words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+told = json.loads(pathlib.Path(words[{where!r}], {file!r}).read_text())
+folder = pathlib.Path(words["--output"])
+(folder / "recent").mkdir(parents=True, exist_ok=True)
+(folder / "recent" / "dictated.json").write_text(json.dumps(told))
+(folder / "{script}.json").write_text(json.dumps(told[{script!r}]))
+"""
+"""The two jobs of a retraining, which say what the test has put among the labels."""
+SCRIPTS = {
+    "prepare.py": PREPARE,
+    "evaluate.py": EVALUATE,
+    "newest.py": DICTATED.format(where="--labels", file="dictated.json", script="newest"),
+    "challenge.py": DICTATED.format(where="--recent", file="dictated.json", script="challenge"),
+}
+CODE = Code(
+    files={
+        "sourcedir.tar.gz": base64.b64encode(packed({"train.py": TRAIN.encode()})).decode(),
+        **{name: base64.b64encode(text.encode()).decode() for name, text in SCRIPTS.items()},
+    },
+    sha256="c" * 64,
+    revision="27e4e3b",
+)
+TRUSTED: dict[str, Any] = {
+    "new": {"labels": 900, "positives": 0.5},
+    "old": {"labels": 9000, "positives": 0.47},
+    "sources": {"new": {"": 900}, "old": {"": 9000}},
+    "deliveries": [{"name": "a.csv", "labels": 900, "positives": 0.5}],
+    "asked": {"rows": 5000, "distances": [{"name": "AGEP", "distance": 0.08}]},
+}
+BETTER: dict[str, Any] = {
+    "rows": 400,
+    "champion": {"accuracy": 0.7, "log_loss": 0.6},
+    "challenger": {"accuracy": 0.8, "log_loss": 0.4},
+    "gain": {"mean": 0.2, "standard_error": 0.01, "accuracy_standard_error": 0.01},
+}
+
+
+class Product(Released):
+    """An endpoint whose alarms are acted upon."""
+
+    def rings(self, what: str, value: float = 1) -> str:
+        """Something makes a monitor say so."""
+        metric = {"Namespace": "Slipway/Monitors", "MetricData": []}
+        datum = {"MetricName": METRICS[what], "Dimensions": [{"Name": "endpoint", "Value": self.name}], "Value": value}
+        self.user.cloudwatch.put_metric_data(**{**metric, "MetricData": [datum]})
+        return f"{self.name}-{what}"
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.lake}/employment/incidents/{self.name}"
+
+    def incident(self, kind: str, ready: Callable[[Incident], Any], seconds: float = 90) -> Incident:
+        """The newest incident of a kind, once it is as wanted."""
+
+        def look() -> Incident | None:
+            found = [each for each in store.incidents(self.user.s3, self.uri) if each.kind == kind]
+            return found[0] if found and ready(found[0]) else None
+
+        try:
+            known: Incident = until(look, f"an incident {kind}", seconds)
+        except AssertionError as error:
+            told = [json.dumps(each.to_dict(), indent=1) for each in store.incidents(self.user.s3, self.uri)]
+            raise AssertionError("\n".join([str(error), *told, *self.failures()])) from None
+        return known
+
+    def failures(self) -> list[str]:
+        machine = self.outputs["recovery"]
+        found = self.user.stepfunctions.list_executions(stateMachineArn=machine)["executions"]
+        told = [self.user.stepfunctions.describe_execution(executionArn=each["executionArn"]) for each in found]
+        return [f"{each['status']} {each.get('error')} {each.get('cause')} {each['input'][:300]}" for each in told]
+
+    def dictate(self, newest: Mapping[str, Any], challenge: Mapping[str, Any] = BETTER, labels: int = 900) -> None:
+        """New labels come, and what the jobs say of them."""
+        rows = "".join(f"{number},2026-06-01T00:00:00Z,1\n" for number in range(labels))
+        files = {
+            f"labels/{new('delivery')}.csv": f"id,event_time,employed\n{rows}",
+            "labels/dictated.json": json.dumps({"newest": newest, "challenge": challenge}),
+        }
+        for name, text in files.items():
+            self.user.s3.put_object(Bucket=self.lake, Key=f"employment/{name}", Body=text.encode())
+
+    def asks(self, **event: Any) -> None:
+        """A person asks the machine."""
+        told = {"by": self.arn_of("ann"), **event}
+        self.user.stepfunctions.start_execution(stateMachineArn=self.outputs["recovery"], input=json.dumps(told))
+
+
+@pytest.fixture(scope="module")
+def product(user: User, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    key = user.kms.create_key()["KeyMetadata"]["Arn"]
+    signing = user.kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    lake, name = new("lake"), new("work")
+    for bucket in (lake, "lake"):
+        user.s3.create_bucket(Bucket=bucket)
+    told = json.dumps({"last": TRAINED_UNTIL, "rows": {"train": 9000}})
+    user.s3.put_object(Bucket="lake", Key="people.csv/dataset.json", Body=told.encode())
+    user.s3.put_object(Bucket=lake, Key="employment/features/data/a.jsonl", Body=b"{}")
+    user.s3.put_object(Bucket=lake, Key="employment/labels/dictated.json", Body=b"{}")
+    user.sagemaker.create_model_package_group(ModelPackageGroupName=name)
+    topic, inbox = user.topic()
+    product = Product(user, name, {"inbox": inbox}, lake, signing)
+    first = product.register()
+    complete = user.function("def handler(event, context):\n    return {}\n")
+    where: dict[str, Any] = {"bucket": lake, "bucket_arn": f"arn:aws:s3:::{lake}", "prefix": "employment"}
+    shared: dict[str, Any] = {"kms_key_arn": key, "alerts_topic_arn": topic}
+    network: dict[str, Any] = {"subnet_ids": ["subnet-a"], "security_group_id": "sg-1"}
+
+    def build() -> dict[str, Any]:
+        kept = Ledger(name, LedgerSpec(protect=False), kms_key_arn=key)
+        books: dict[str, Any] = {"ledger_bucket": kept.bucket, "ledger_bucket_arn": kept.arn}
+        endpoint = Endpoint(
+            name,
+            SPEC,
+            model_package_arn=first,
+            role_arn=user.role,
+            captures_uri=f"s3://{lake}/employment/captures",
+            **network,
+            **shared,
+        )
+        release = Release(
+            name,
+            ReleaseSpec(gate={"accuracy": 0.8}, poll_seconds=1),
+            endpoint_name=endpoint.endpoint_name,
+            template=endpoint.template,
+            first_names=endpoint.first_names,
+            signing_key_arn=signing,
+            role_arn=user.role,
+            image_repository_arn=REPOSITORY,
+            **where,
+            **books,
+            **shared,
+        )
+        training = TrainingPipeline(
+            name,
+            PipelineSpec(gate=GateSpec(at_least={"accuracy": 0.8}), retries=0),
+            code=CODE,
+            image=IMAGE,
+            job_role_arn=user.role,
+            records_uri=f"s3://{lake}/employment/features/",
+            complete_function_arn=complete,
+            mlflow_arn=None,
+            **where,
+            **network,
+            **shared,
+        )
+        switch = KillSwitch(
+            name,
+            KillSwitchSpec(mode="act", allow=["endpoint/*"]),
+            pipeline_names=[training.pipeline_name],
+            **books,
+            **shared,
+        )
+        budget = Budget(name, BudgetSpec(), usd_per_month=500, alerts_topic_arn=topic, stop_topic_arn=switch.topic_arn)
+        recovery = Recovery(
+            name,
+            RecoverySpec(
+                poll_seconds=1, settle_minutes=1, retraining=RetrainingSpec(debounce_hours=0, least_compared=100)
+            ),
+            training=training,
+            budget_name=budget.budget_name,
+            usd_per_month=500,
+            label_time="event_time",
+            release_machine_arn=release.state_machine_arn,
+            stop_function_name=switch.function_name,
+            **where,
+            **books,
+            **shared,
+        )
+        for what, metric in METRICS.items():
+            aws.cloudwatch.MetricAlarm(
+                f"{name}-{what}",
+                name=f"{name}-{what}",
+                namespace="Slipway/Monitors",
+                metric_name=metric,
+                dimensions={"endpoint": name},
+                statistic="Maximum",
+                period=60,
+                evaluation_periods=1,
+                comparison_operator="GreaterThanThreshold",
+                threshold=0,
+                treat_missing_data="notBreaching",
+            )
+        return {"ledger": kept.bucket, "recovery": recovery.state_machine_arn, "template": endpoint.template}
+
+    def cloud(_: Any) -> AwsProvider:
+        return AwsProvider(REGION, ACCOUNT, dict.fromkeys(TAGS, "x"), user.emulator.endpoint)
+
+    engine = Engine(tmp_path_factory.mktemp(name), {"aws": cloud})
+    outputs = engine.up(replace(settings(build, name), region=REGION, config=CONFIG)).outputs
+    return replace(product, outputs={**outputs, "inbox": inbox, "first": first})
+
+
+def test_broken_data_call_a_person_and_ringing_again_is_the_same_incident(product: Product) -> None:
+    product.rings("broken-data")
+    incident = product.incident("data", lambda known: known.needs)
+    assert incident.decision == "page"
