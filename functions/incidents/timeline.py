@@ -192,7 +192,7 @@ def _who(identity: Mapping[str, Any]) -> str:
     """A session as `role/session`; a service by its name."""
     arn = str(identity.get("arn", ""))
     found = re.search(r":assumed-role/(?:.*/)?([^/]+/[^/]+)$", arn)
-    return found[1] if found else arn.rpartition("/")[2] or str(identity.get("invokedBy", "somebody unknown"))
+    return found[1] if found else re.split("[/:]", arn)[-1] or str(identity.get("invokedBy", "somebody unknown"))
 
 
 def of_ledger(entries: Iterable[Entry], since: str, until: str) -> list[Event]:
