@@ -19,7 +19,7 @@ from components.ledger import may_read
 from components.logs import RetentionDays
 from components.model_registry import APPROVAL_STATUS, packages
 from components.release import MACHINE_NAMESPACE, executions
-from components.runbook import Guide, runbook_url
+from components.runbook import Guide, runbook_name, runbook_url
 from components.spec import Spec
 from components.training_pipeline import TrainingPipeline
 from functions.recovery.core import ALARMS
@@ -160,6 +160,7 @@ class Recovery(pulumi.ComponentResource):
                 "incidents_uri": incidents_uri(bucket, prefix, name),
                 "topic_arn": alerts_topic_arn,
                 "runbook": runbook_url(),
+                "runbook_name": runbook_name(pulumi.get_stack()),
                 "settle_seconds": int(60 * spec.settle_minutes),
                 "release_machine_arn": release_machine_arn,
                 "stop_function": stop_function_name,

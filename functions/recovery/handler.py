@@ -76,4 +76,5 @@ def _place(event: Mapping[str, Any], settings: Mapping[str, Any]) -> Place:
         states=boto3.client("stepfunctions"),
         functions=boto3.client("lambda"),
         sns=boto3.client("sns"),
+        cloudtrail=boto3.client("cloudtrail"),
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from functions import ledger
-from functions.incidents import store
+from functions.incidents import store, timeline
 from functions.incidents.core import Event, Incident
 from functions.recovery.core import Alarm, Kind, Limits, decide, incident_of, kind_of
 from functions.recovery.evidence import Sources, gather, ringing
@@ -59,6 +59,10 @@ class Place:
     states: Any
     functions: Any
     sns: Any
+    cloudtrail: Any = None
+    """None: it is not asked who changed what."""
+    runbook_name: str = ""
+    """The dashboard that the runbook is."""
 
     @property
     def endpoint(self) -> str:
@@ -85,11 +89,27 @@ class Place:
             self.sources.s3, self.incidents_uri, recovery["incident"], events=events, done=done, needs=needs, **more
         )
 
+    def gather(self, recovery: Recovery) -> Incident:
+        """Add to the incident what is known by now: what happened when, what moved first, the runbook's next step."""
+        known = timeline.Sources(
+            endpoint=self.endpoint,
+            alarms=self.sources.alarms,
+            cloudwatch=self.sources.cloudwatch,
+            cloudtrail=self.cloudtrail,
+            s3=self.sources.s3,
+            ledger_bucket=self.sources.ledger_bucket,
+            reports_uri=self.sources.reports_uri,
+        )
+        uri, name = self.incidents_uri, str(recovery["incident"])
+        return timeline.enrich(self.sources.s3, uri, name, known, runbook=self.runbook_name)
+
     def tell(self, subject: str, incident: Incident) -> None:
         """Tell people, on the topic of alerts."""
         lines = [incident.what, "", f"Decided: {incident.decision}: {incident.why}"]
         lines += [f"Done: {each}" for each in incident.done]
         lines += [f"Needed of you: {each}" for each in incident.needs]
+        lines += [f"Moved first: {each.name}: {each.detail}" for each in incident.moved[:3]]
+        lines += [f"Next step: {incident.next_step}"] if incident.next_step else []
         note = store.note_uri(self.incidents_uri, incident.id)
         lines += ["", f"Incident {incident.id}: {note}", f"Runbook: {self.runbook}"]
         self.sns.publish(TopicArn=self.topic_arn, Subject=f"{self.endpoint}: {subject}"[:100], Message="\n".join(lines))
@@ -124,7 +144,7 @@ def open(event: Recovery, at: Place) -> Recovery:
             endpoint=at.endpoint,
             kind=incident_of(at.endpoint, name) or kind,
             opened=alarm.at,
-            what=f"{name} rings",
+            what=_meaning(detail) or f"{name} rings",
             alarm=name,
             timeline=[Event(at=alarm.at, what=f"{name} rings: {alarm.reason}", source="alarm")],
             next_step=NEXT_STEP[kind].format(endpoint=at.endpoint),
@@ -139,6 +159,12 @@ def open(event: Recovery, at: Place) -> Recovery:
         "next": "look" if mine else "nothing",
         "why": "" if mine else f"incident {incident.id} is open, and this is part of it",
     }
+
+
+def _meaning(detail: Mapping[str, Any]) -> str:
+    """What an alarm means, as its description says it before it goes on to what is to be done."""
+    said = str((detail.get("configuration") or {}).get("description") or "")
+    return said.partition(" What to do: ")[0].strip().removesuffix(".")
 
 
 def _quiet(alarm: Alarm, at: Place) -> str:
@@ -219,6 +245,7 @@ def look(recovery: Recovery, at: Place) -> Recovery:
         evidence={"decided_on": decision.evidence, "memory": memory},
         **({"release": live.package_arn, "serves": live.package_arn} if live else {}),
     )
+    at.gather(recovery)
     told = {"action": decision.action, "why": decision.why, "memory": memory}
     return {**recovery, **told, "ready": True, "predecessor": live.predecessor if live else None}
 
@@ -340,6 +367,7 @@ def settle(recovery: Recovery, at: Place) -> Recovery:
     still = [each.name for each in ringing(at.sources) if incident_of(at.endpoint, each.name) == kind]
     if not still:
         at.say(recovery, event="nothing of it rings any more", status="recovered")
+        at.gather(recovery)
         return {**recovery, "settled": True}
     if ledger.now() <= recovery["until"]:
         return {**recovery, "settled": False}
