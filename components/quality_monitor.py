@@ -38,7 +38,8 @@ class QualityMonitorSpec(MonitorSpec):
     """So many rows are remembered between runs, about 300 bytes of memory each. Where more wait for their labels, it
     goes by a share of the requests."""
     fewest_rows: int = Field(default=500, ge=50, le=100_000)
-    """Fewer labelled rows are kept for the next run. A fall of accuracy by 5 points shows in 500, by 3 in 1,500."""
+    """Fewer labelled rows are kept for the next run. Of accuracy 0.83, a fall by 8 points shows in 400 rows nine times
+    of ten, by 5 in 1,000, and by 3 in 2,800."""
     least_coverage_percent: float = Field(default=10, ge=0, le=100)
     """Of the requests: with labels of fewer, nothing is said, for the first to come are no fair sample. Where only a
     sample is ever labelled, and a fair one, set less."""
