@@ -65,6 +65,13 @@ class Scenario:
         """Break it, through what the product is given."""
         raise NotImplementedError
 
+    def detected(self, play: "Play") -> tuple[str, float] | None:
+        """The first of `alarms` that has rung since it was broken, and when: seconds since 1970."""
+        return play.rang(self.alarms)
+
+    def answer(self, play: "Play") -> None:
+        """What people do as soon as it is detected; most often nothing, for the platform decides."""
+
     def mend(self, play: "Play") -> None:
         """What people do once it is decided what is to be done; and wait for what the platform does by itself."""
         raise NotImplementedError
@@ -117,10 +124,10 @@ class Play:
             time.sleep(LOOK_SECONDS)
         raise Missed(f"{what}: not within {seconds:g} s")
 
-    def rang(self, alarms: Sequence[str]) -> list[str]:
-        """Which of these alarms have rung since it was broken, the first one first."""
-        found = [name for name in alarms if self._rang.get(name, 0) >= self.broken_at]
-        return sorted(found, key=lambda name: self._rang[name])
+    def rang(self, alarms: Sequence[str]) -> tuple[str, float] | None:
+        """The first of these alarms that has rung since it was broken, and when."""
+        found = [(self._rang[name], name) for name in alarms if self._rang.get(name, 0) >= self.broken_at]
+        return (min(found)[1], min(found)[0]) if found else None
 
     def incident(self) -> Incident | None:
         """The newest incident of this scenario's kinds that was not there, or not as it is, before."""
@@ -178,9 +185,10 @@ class Play:
 
         self.broken_at = time.time()
         scenario.break_it(self)
-        self.until(lambda: self.rang(scenario.alarms), f"one of {', '.join(scenario.alarms)} rings", DETECT_SECONDS)
-        report.alarm = self.rang(scenario.alarms)[0]
-        report.detected = self._rang[report.alarm] - self.broken_at
+        rings = f"{' or '.join(scenario.alarms)} rings"
+        report.alarm, detected = self.until(lambda: scenario.detected(self), rings, DETECT_SECONDS)
+        report.detected = detected - self.broken_at
+        scenario.answer(self)
         decided = self.until(lambda: self._decided(), f"{' or '.join(scenario.decisions)} is decided", DECIDE_SECONDS)
         report.decided = time.time() - self.broken_at
         report.decision, report.why = decided.decision, decided.why

@@ -15,8 +15,9 @@ REVIEWER = "erin"
 class _Release(Scenario):
     """A version whose serving code was changed is approved, and so is released."""
 
-    decisions = ("roll-back",)
-    kinds = ("release",)
+    decisions = ("none", "roll-back")
+    """None: the release's own guard has gone back already, and the recovery sees that."""
+    kinds = ("service",)
     program: ClassVar[str]
     notes: ClassVar[str]
     arn = ""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from infra.gameday.data import FeatureDrift, LabelDrift, SchemaChange, StaleFeatures
+from infra.gameday.platform import EmulatorRestart, LostFunction, RunawayCost
 from infra.gameday.play import Play, Say, Scenario
 from infra.gameday.releases import BadRelease, SlowRelease
 from infra.gameday.report import Report
@@ -11,7 +13,18 @@ from infra.reach import NotDeployed
 from infra.rehearsal.session import ENVIRONMENT, Rehearsal
 from infra.settings import SettingsError, stacks_of
 
-SCENARIOS: Final[Mapping[str, type[Scenario]]] = {each.name: each for each in (BadRelease, SlowRelease)}
+ORDER: Final[tuple[type[Scenario], ...]] = (
+    BadRelease,
+    SlowRelease,
+    SchemaChange,
+    StaleFeatures,
+    RunawayCost,
+    LostFunction,
+    FeatureDrift,
+    LabelDrift,
+    EmulatorRestart,
+)
+SCENARIOS: Final[Mapping[str, type[Scenario]]] = {each.name: each for each in ORDER}
 
 
 def chosen(name: str | None) -> list[type[Scenario]]:

@@ -10,6 +10,7 @@ from functions.incidents import store
 from functions.incidents.core import Incident
 from functions.live import live_package
 from functions.registry.sign import location
+from infra import incidents
 from infra.reach import Deployed, NotDeployed, reach
 from infra.rehearsal.product import Clients
 from infra.rehearsal.session import ENVIRONMENT, Rehearsal
@@ -55,7 +56,7 @@ class Stage:
     @property
     def incidents_uri(self) -> str:
         """The folder of the endpoint's incidents."""
-        return store.folder(f"{str(self.outputs['reports_uri']).rpartition('/')[0]}/incidents", self.endpoint)
+        return incidents.folder(self.deployed)
 
     # --- how it is --------------------------------------------------------------------------------------------------
 

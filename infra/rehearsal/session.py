@@ -16,9 +16,10 @@ from typing import Any, Final
 import pulumi_aws
 from botocore.exceptions import ClientError
 
+from infra import reach
 from infra.changes import Changes, Deployed, changes, read_states
 from infra.check import Decided, Report, analyze, check, decided
-from infra.rehearsal import product
+from infra.rehearsal import product, restarts
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.aws.types import TYPES
 from infra.rehearsal.emulator import process
@@ -223,7 +224,7 @@ class Rehearsal:
         return found
 
     def _condition(self, clients: Clients, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """How a product is: its endpoint, its alarms, its last drift report."""
+        """How a product is: its endpoint, its alarms, the data monitor's last report."""
         if "endpoint_name" not in outputs:
             return {"endpoint": "none yet"}
         name = outputs["endpoint_name"]
@@ -239,7 +240,7 @@ class Rehearsal:
             "status": status,
             "model_package_arn": product.live(clients, outputs),
             "alarms": {alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms},
-            "drift": {key: last[key] for key in ("status", "rows", "drifted_features", "time", "uri")}
+            "data": {key: last[key] for key in ("status", "summary", "rows", "drifted_features", "time", "uri")}
             if last
             else None,
         }
@@ -254,6 +255,7 @@ class Rehearsal:
         """
         emulator = process.running(self.work)
         if emulator is None or port not in (None, emulator.port):
+            restarts.look(self.work)
             emulator = process.start(self.work, port)
             # A new emulator knows no cluster, so that none has objects either.
             shutil.rmtree(self.work / "kubernetes", ignore_errors=True)
@@ -267,7 +269,22 @@ class Rehearsal:
                 self._up_product(engine, settings, outcome)
             else:
                 outcome.deployments.append(self._deploy(engine, settings))
+        if loss := restarts.untold(self.work):
+            self._tell_of(loss, outcome)
         return outcome
+
+    def _tell_of(self, loss: restarts.Loss, outcome: Outcome) -> None:
+        """Write up that an emulator was lost, for each product that was in it."""
+        made = sum(each.steps.get("create", 0) for each in outcome.deployments)
+        for each in outcome.deployments:
+            if "endpoint_name" in each.outputs and each.settings.stack in loss.stacks:
+                clients = self._clients(outcome.emulator, each.settings)
+                reached = reach.Deployed(each.settings, each.outputs, clients)
+                incident = restarts.tell(loss, reached, made=made, serves=product.live(clients, each.outputs))
+                self.say(
+                    f"incident {incident.id} tells of what was lost: `slipway incident show {reached.settings.stack}`"
+                )
+        restarts.is_told(self.work)
 
     def _expect_state_of(self, emulator: Emulator, stacks: Sequence[str]) -> None:
         """Raise StateError where a stack is in this very emulator, and its state is not here any more."""
@@ -303,7 +320,7 @@ class Rehearsal:
         if not product.was_released(clients, outputs):
             product.release(clients, outputs, say)
             outcome.steps_done += 1
-        if "schedule_name" in outputs and not product.reports(clients, outputs):
+        if "data_schedule_name" in outputs and not product.was_watched(clients, outputs):
             product.send_requests(clients, outputs, say)
             product.run_monitor(clients, outputs, say)
             outcome.steps_done += 1
