@@ -6,8 +6,8 @@ from components.budget import Budget, BudgetSpec
 from components.cluster import Cluster, ClusterSpec
 from components.dashboard import Dashboard
 from components.data_lake import DataLake, DataLakeSpec
+from components.data_monitor import DataMonitor, DataMonitorSpec
 from components.dead_letters import DeadLetters
-from components.drift_monitor import DriftMonitor, DriftSpec
 from components.endpoint import Endpoint
 from components.endpoint_spec import AsyncSpec, EndpointSpec, RealTimeSpec, Rollout, ScaleToZeroSpec, ServerlessSpec
 from components.experiments import Experiments, ExperimentsSpec
@@ -50,9 +50,9 @@ __all__ = [
     "Dashboard",
     "DataLake",
     "DataLakeSpec",
+    "DataMonitor",
+    "DataMonitorSpec",
     "DeadLetters",
-    "DriftMonitor",
-    "DriftSpec",
     "Endpoint",
     "EndpointSpec",
     "Experiments",

@@ -236,7 +236,7 @@ class RealTimeSpec(Machines):
 class ServerlessSpec(EndpointSpec):
     """No instances: SageMaker runs the model when it is asked, and bills the time.
 
-    It has no data capture (so no drift monitor), no GPU, no network of ours, and no gradual rollout: a release changes
+    It has no data capture (so no data monitor), no GPU, no network of ours, and no gradual rollout: a release changes
     over at once, watches the alarms for `bake_minutes`, and goes back by itself.
     """
 

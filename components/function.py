@@ -42,7 +42,7 @@ class Function(pulumi.ComponentResource):
     ) -> None:
         """The function is called `name`, at most 64 characters.
 
-        `handler` is a module and its function: `functions.drift.handler.handler`. Its package is zipped, with all
+        `handler` is a module and its function: `functions.kill_switch.handler.handler`. Its package is zipped, with all
         modules right under `functions/`, with what `also` names (`functions/registry`) and with `files` (path → text).
         `dead_letters_arn` is a queue for what failed twice when invoked asynchronously; the right to send is added.
         `concurrency` reserves so many executions, and allows no more. With `vpc_id` it runs in `subnet_ids` of a

@@ -455,8 +455,8 @@ def _register(name: str, spec: PipelineSpec) -> dict[str, Any]:
     kinds = ["text/csv", "application/json"]
     evaluation = _of("evaluate", "evaluation")
 
-    def file(uri: Any) -> dict[str, Any]:
-        return {"ContentType": "application/json", "S3Uri": join(uri, "/evaluation.json")}
+    def file(name: str) -> dict[str, Any]:
+        return {"ContentType": "application/json", "S3Uri": join(evaluation, f"/{name}.json")}
 
     properties = {
         "run": get("Execution.PipelineExecutionId"),
@@ -488,12 +488,12 @@ def _register(name: str, spec: PipelineSpec) -> dict[str, Any]:
                 "SupportedContentTypes": kinds,
                 "SupportedResponseMIMETypes": kinds,
             },
-            "ModelMetrics": {"ModelQuality": {"Statistics": file(evaluation)}},
-            "DriftCheckBaselines": {
-                "ModelDataQuality": {
-                    "Statistics": {"ContentType": "application/json", "S3Uri": join(evaluation, "/baseline.json")}
-                }
+            "ModelMetrics": {
+                "ModelQuality": {"Statistics": file("evaluation")},
+                # For tools that know Model Monitor's files; our monitors go by the baseline, which is signed.
+                "ModelDataQuality": {"Statistics": file("statistics"), "Constraints": file("constraints")},
             },
+            "DriftCheckBaselines": {"ModelDataQuality": {"Statistics": file("baseline")}},
             "CustomerMetadataProperties": properties,
         },
     }

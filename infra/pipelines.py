@@ -80,9 +80,8 @@ def schema(product: str) -> str:
 
 
 def sources(product: str) -> dict[str, bytes]:
-    """Path → content of the modules that training runs: shared ones, the drift core, and the product's own."""
-    drift = ("functions/drift/__init__.py", "functions/drift/core.py")
-    patterns = ("functions/*.py", *drift, "functions/monitoring/*.py", f"functions/{product}/*.py")
+    """Path → content of the modules that training runs: shared ones, the monitors' core, and the product's own."""
+    patterns = ("functions/*.py", "functions/monitoring/*.py", f"functions/{product}/*.py")
     paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
 

@@ -172,10 +172,7 @@ def _what_there_is(outcome: "Outcome") -> dict[str, str]:
                 addresses = Addresses(url=outputs["api_url"], token_url=outputs["api_token_url"])
                 rows["  api"] = in_rehearsal(addresses, outcome.emulator.endpoint).url
             if monitor := found["monitor"]:
-                rows["  drift"] = (
-                    f"{monitor['status']}: {monitor['drifted_features']} of {len(monitor['features'])} features drifted"
-                    f" in {monitor['rows']:,} captured rows"
-                )
+                rows["  data"] = str(monitor["summary"])
                 rows["  report"] = str(monitor["uri"])
     return rows
 
@@ -217,8 +214,8 @@ def status(found: Mapping[str, Any]) -> None:
             if name == "alarms":
                 ringing = [alarm for alarm, state in value.items() if state == "ALARM"]
                 rows["  alarms"] = f"ALARM: {', '.join(ringing)}" if ringing else f"{len(value)}, none in ALARM"
-            elif name == "drift":
-                rows["  drift"] = f"{value['status']}, {value['rows']:,} rows, {value['uri']}" if value else "no report"
+            elif name == "data":
+                rows["  data"] = f"{value['summary']} {value['uri']}" if value else "no report"
             else:
                 rows[f"  {name}"] = str(value)
     _table("Rehearsal", rows)

@@ -12,8 +12,8 @@ from components import (
     Budget,
     BudgetSpec,
     Dashboard,
-    DriftMonitor,
-    DriftSpec,
+    DataMonitor,
+    DataMonitorSpec,
     Endpoint,
     EndpointSpec,
     FeatureStore,
@@ -92,7 +92,7 @@ class Employment(Stack):
     release: ReleaseSpec = ReleaseSpec(gate=GATE)
     recovery: RecoverySpec = RecoverySpec()
     features: FeatureStoreSpec = FeatureStoreSpec()
-    drift: DriftSpec = DriftSpec()
+    data: DataMonitorSpec = DataMonitorSpec()
     freshness: FreshnessSpec = FreshnessSpec()
     budget: BudgetSpec = BudgetSpec()
     spending: SpendingSpec = SpendingSpec()
@@ -291,20 +291,16 @@ class Employment(Stack):
             }
             # No other kind captures what it is asked, so there is nothing to watch.
             if isinstance(self.endpoint, RealTimeSpec):
-                monitor = DriftMonitor(
+                data = DataMonitor(
                     name,
-                    self.drift,
+                    self.data,
                     endpoint_name=endpoint.endpoint_name,
                     model_package_arn=model_package_arn(name, self.model_version),
                     **lake,
                     **shared,
                 )
-                parts.append(monitor)
-                served |= {
-                    "schedule_name": monitor.schedule_name,
-                    "drift_function_name": monitor.function_name,
-                    "drift_alarm_name": monitor.alarm_name,
-                }
+                parts.append(data)
+                served |= {"data_schedule_name": data.schedule_name, "data_function_name": data.function_name}
             if self.api:
                 api = PredictionApi(name, self.api, schema=SCHEMA, endpoint_name=endpoint.endpoint_name, **shared)
                 parts.append(api)

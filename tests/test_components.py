@@ -19,8 +19,8 @@ from components import (
     ClusterSpec,
     DataLake,
     DataLakeSpec,
-    DriftMonitor,
-    DriftSpec,
+    DataMonitor,
+    DataMonitorSpec,
     GpuPool,
     Key,
     KeySpec,
@@ -34,6 +34,7 @@ from components.function import source
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/churn/7"
 LAKE = "arn:aws:s3:::lake"
+MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:churn-local-data"
 
 Statement = dict[str, Any]
 
@@ -349,13 +350,13 @@ class TestModelRole:
         assert condition == {"ArnEquals": {"ec2:Vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/vpc-1"}}
 
 
-class TestDriftMonitor:
+class TestDataMonitor:
     @pytest.fixture(scope="class")
     def made(self) -> PretendAws:
         def program() -> None:
-            DriftMonitor(
+            DataMonitor(
                 "churn-local",
-                DriftSpec(schedule="rate(15 minutes)"),
+                DataMonitorSpec(schedule="rate(15 minutes)"),
                 endpoint_name="churn-local",
                 model_package_arn=PACKAGE,
                 bucket="lake",
@@ -375,41 +376,62 @@ class TestDriftMonitor:
             "endpoint": "churn-local",
             "variant": "live",
             "captures": "s3://lake/churn/captures/",
-            "reports": "s3://lake/churn/monitors/drift/",
+            "reports": "s3://lake/churn/monitors/data/churn-local/",
+            "windows": 3,
+            "drifting_windows": 2,
+            "broken_windows": 2,
+            "large_bytes": 1 << 30,
+            "part_bytes": 1 << 28,
+            "machine_arn": MACHINE,
         }
 
-    def test_raises_an_alarm_when_drift_lasts(self, made: PretendAws) -> None:
-        alarm = made.inputs(aws.cloudwatch.MetricAlarm)["churn-local-drift"]
+    @pytest.mark.parametrize("alarm, metric", [("drift", "drifting"), ("broken-data", "broken_data")])
+    def test_rings_as_long_as_the_function_says_so(self, made: PretendAws, alarm: str, metric: str) -> None:
+        declared = made.inputs(aws.cloudwatch.MetricAlarm)[f"churn-local-{alarm}"]
 
-        assert (alarm["namespace"], alarm["metricName"]) == ("Slipway/Drift", "drifted_features")
-        assert alarm["dimensions"] == {"endpoint": "churn-local"}
-        assert (alarm["period"], alarm["datapointsToAlarm"], alarm["evaluationPeriods"]) == (900, 2, 3)
-        assert alarm["alarmActions"] == [TOPIC]
+        assert (declared["namespace"], declared["metricName"]) == ("Slipway/Monitors", metric)
+        assert declared["dimensions"] == {"endpoint": "churn-local"}
+        assert (declared["period"], declared["evaluationPeriods"], declared["threshold"]) == (900, 1, 0)
+        assert declared["alarmActions"] == [TOPIC]
 
     def test_someone_hears_when_nobody_watches(self, made: PretendAws) -> None:
         alarms = made.inputs(aws.cloudwatch.MetricAlarm)
+        silent = alarms["churn-local-data-silent"]
 
-        assert alarms["churn-local-drift-broken"]["dimensions"] == {"FunctionName": "churn-local-drift"}
-        assert alarms["churn-local-drift-lost"]["metricName"] == "ApproximateNumberOfMessagesVisible"
+        assert alarms["churn-local-data-failed"]["dimensions"] == {"FunctionName": "churn-local-data"}
+        assert alarms["churn-local-data-lost"]["metricName"] == "ApproximateNumberOfMessagesVisible"
+        assert (silent["metricName"], silent["treatMissingData"]) == ("Invocations", "breaching")
+        assert (silent["period"], silent["evaluationPeriods"]) == (900, 2)
 
     def test_failed_calls_are_kept(self, made: PretendAws) -> None:
-        queue = "arn:aws:pretend:::churn-local-drift-lost"
+        queue = "arn:aws:pretend:::churn-local-data-lost"
 
         assert made.only(aws.lambda_.Function)["deadLetterConfig"] == {"targetArn": queue}
         assert made.only(aws.scheduler.Schedule)["target"]["deadLetterConfig"] == {"arn": queue}
 
     def test_reads_captures_and_models_writes_reports_and_nothing_else(self, made: PretendAws) -> None:
-        statements = made.statements(aws.iam.RolePolicy, "churn-local-drift")
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-data")
+        own = f"{LAKE}/churn/monitors/data/churn-local"
 
-        assert about(statements, "s3:GetObject")["Resource"] == [f"{LAKE}/churn/captures/*", f"{LAKE}/churn/models/*"]
-        assert about(statements, "s3:PutObject")["Resource"] == [f"{LAKE}/churn/monitors/drift/*"]
+        read = [f"{LAKE}/churn/captures/churn-local/*", f"{LAKE}/churn/models/*", f"{own}/*"]
+        assert about(statements, "s3:GetObject")["Resource"] == read
+        assert about(statements, "s3:PutObject")["Resource"] == [f"{own}/*"]
+        assert about(statements, "s3:DeleteObject")["Resource"] == [f"{own}/parts/*"]
         assert about(statements, "sagemaker:DescribeModelPackage")["Resource"] == [PACKAGE.replace("/7", "/*")]
+        assert about(statements, "states:StartExecution")["Resource"] == [MACHINE]
+        assert not any("*" in each["Resource"] for each in statements)
+
+    def test_its_machine_may_call_it_and_start_its_own_parts(self, made: PretendAws) -> None:
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-data-machine")
+
+        assert about(statements, "lambda:InvokeFunction")["Resource"] == ["arn:aws:pretend:::churn-local-data"]
+        assert about(statements, "states:StartExecution")["Resource"] == [MACHINE]
         assert not any("*" in each["Resource"] for each in statements)
 
     def test_the_scheduler_may_call_this_function_only(self, made: PretendAws) -> None:
-        statements = made.statements(aws.iam.RolePolicy, "churn-local-drift-schedule")
+        statements = made.statements(aws.iam.RolePolicy, "churn-local-data-run-schedule")
 
-        assert about(statements, "lambda:InvokeFunction")["Resource"] == ["arn:aws:pretend:::churn-local-drift"]
+        assert about(statements, "lambda:InvokeFunction")["Resource"] == ["arn:aws:pretend:::churn-local-data"]
 
     def test_its_log_group_is_encrypted_and_there_first(self, made: PretendAws) -> None:
         group, function = made.only(aws.cloudwatch.LogGroup), made.only(aws.lambda_.Function)
@@ -426,15 +448,15 @@ class TestDriftMonitor:
 @pytest.mark.parametrize(
     "role, service",
     [
-        ("churn-local-drift", "lambda.amazonaws.com"),
-        ("churn-local-drift-schedule", "scheduler.amazonaws.com"),
+        ("churn-local-data", "lambda.amazonaws.com"),
+        ("churn-local-data-run-schedule", "scheduler.amazonaws.com"),
     ],
 )
 def test_services_take_a_role_for_this_account_only(role: str, service: str) -> None:
     made = up(
-        lambda: DriftMonitor(
+        lambda: DataMonitor(
             "churn-local",
-            DriftSpec(),
+            DataMonitorSpec(),
             endpoint_name="churn-local",
             model_package_arn=PACKAGE,
             bucket="lake",
@@ -459,9 +481,9 @@ def test_services_take_a_role_for_this_account_only(role: str, service: str) -> 
         (lambda: NodePool(instance_types=["m7i.large"], min_size=3, max_size=2), "min_size 3 is above max_size 2"),
         (lambda: NetworkSpec(cidr="8.8.0.0/16", zones=["a", "b"]), "set a private network"),
         (lambda: NetworkSpec(cidr="10.0.0.0/16", zones=["a", "a"]), "each zone counts once"),
-        (lambda: DriftSpec(schedule="rate(1 minute)"), "from 5 minutes to an hour"),
-        (lambda: DriftSpec(schedule="rate(1 day)"), "from 5 minutes to an hour"),
-        (lambda: DriftSpec(schedule="cron(0 * * * ? *)"), "from 5 minutes to an hour"),
+        (lambda: DataMonitorSpec(schedule="rate(0 minutes)"), "from a minute to an hour"),
+        (lambda: DataMonitorSpec(schedule="rate(1 day)"), "from a minute to an hour"),
+        (lambda: DataMonitorSpec(schedule="cron(0 * * * ? *)"), "from a minute to an hour"),
         (lambda: BudgetSpec(spent_percents=[10, 20, 30, 40]), "at most 3 items"),
     ],
 )

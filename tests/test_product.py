@@ -27,8 +27,8 @@ OUTPUTS: Mapping[str, Any] = {
     "labels_uri": f"s3://{BUCKET}/employment/labels",
     "incoming_uri": f"s3://{BUCKET}/employment/incoming",
     "reports_uri": f"s3://{BUCKET}/employment/monitors",
-    "schedule_name": f"{NAME}/drift",
-    "drift_function_name": f"{NAME}-drift",
+    "data_schedule_name": f"{NAME}-data/run",
+    "data_function_name": f"{NAME}-data",
 }
 
 
@@ -137,7 +137,7 @@ def test_an_endpoint_that_is_gone_is_named(clients: Clients) -> None:
 
 def test_a_schedule_that_is_gone_is_named(clients: Clients) -> None:
     with pytest.raises(ProductError, match=r"the emulator refused fire: .*no-such-schedule"):
-        product.run_monitor(clients, {**OUTPUTS, "schedule_name": "default/no-such-schedule"}, quiet)
+        product.run_monitor(clients, {**OUTPUTS, "data_schedule_name": "default/no-such-schedule"}, quiet)
 
 
 def test_an_emulator_that_does_not_answer_is_named() -> None:

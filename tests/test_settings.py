@@ -113,8 +113,8 @@ WRONG_PRODUCT = {
     "endpoint/capture_percent": (101, "less than or equal to 100, got 101"),
     "endpoint/rollout/step_percent": (5, "a linear step is 10 to 50 %"),
     "endpoint/rollout": ({"kind": "linear", "step_percent": 10, "bake_minutes": 60}, "this rollout takes 600 minutes"),
-    "drift/schedule": ("every day", "set one such as rate(15 minutes)"),
-    "drift": ({"windows": 2, "drifted_windows": 3}, "3 of 2 windows cannot drift"),
+    "data/schedule": ("every day", "set one such as rate(15 minutes)"),
+    "data": ({"windows": 2, "drifting_windows": 3}, "3 of 2 windows cannot be drifting"),
     "model_version": (0, "greater than 0, got 0"),
 }
 

@@ -105,13 +105,13 @@ def test_the_endpoint_is_made_with_the_version_that_is_named() -> None:
     container = only(plan, aws.sagemaker.Model)["primaryContainer"]
     assert container == {"modelPackageName": package, "environment": {"MODEL_VERSION": "3"}}
     assert plan.outputs["first_version"] == 3
-    assert plan.outputs["schedule_name"] == "employment-local/drift"
+    assert plan.outputs["data_schedule_name"] == "employment-local-data/run"
 
 
 def test_the_monitor_reads_what_the_endpoint_captures(plans: dict[str, Plan]) -> None:
     plan = plans["employment-local"]
     captures = only(plan, aws.sagemaker.EndpointConfiguration)["dataCaptureConfig"]["destinationS3Uri"]
-    event = of(plan, aws.scheduler.Schedule)["employment-local-drift"].inputs["target"]["input"]
+    event = of(plan, aws.scheduler.Schedule)["employment-local-data-run"].inputs["target"]["input"]
     assert json.loads(event)["captures"] == f"{captures}/"
 
 

@@ -1,12 +1,12 @@
 """Measures a model on held-out rows, as a SageMaker processing job: how good, for whom, and what it goes by.
 
-`--model` holds the training job's model.tar.gz, `--dataset` what prepare.py made; `--output` gets evaluation.json, and
-a copy of the baseline for monitors.
+`--model` holds the training job's model.tar.gz, `--dataset` what prepare.py made; `--output` gets evaluation.json, the
+baseline for monitors with what the model answers to held-out rows and how good that is, and beside it the same as
+SageMaker Model Monitor has it: statistics.json and constraints.json.
 """
 
 import argparse
 import json
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,8 @@ from sklearn.inspection import permutation_importance
 
 from functions.employment.schema import MEANINGS, ROWS
 from functions.employment.train import measure, rows
+from functions.monitoring import baseline, formats
+from functions.monitoring.quality import measured
 
 SENSITIVE: Final = ("SEX", "RAC1P")
 REPEATS: Final = 5
@@ -94,6 +96,17 @@ def evaluate(model: Any, texts: Sequence[Sequence[str]], truth: Sequence[int], r
     }
 
 
+def baselines(model: Any, texts: Sequence[Sequence[str]], truth: Sequence[int], fitted: str) -> dict[str, str]:
+    """What monitors go by, file name → JSON; `fitted` is the baseline that prepare.py made of the rows that train."""
+    probabilities = model.predict_proba(np.array(texts, dtype=float))[:, 1].tolist()
+    whole = baseline.with_predictions(baseline.from_json(fitted), probabilities, measured(probabilities, truth))
+    return {
+        "baseline.json": baseline.to_json(whole),
+        "statistics.json": json.dumps(formats.statistics(whole.profile)),
+        "constraints.json": json.dumps(formats.constraints(whole.profile)),
+    }
+
+
 def main() -> None:
     """Measure, and write it down."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,10 +116,13 @@ def main() -> None:
     options = parser.parse_args()
     data = list(rows(options.dataset / "test"))
     trained = json.loads((options.dataset / "dataset.json").read_text("utf-8"))["rows"]["train"]
-    told = evaluate(load(options.model), [row for row, _ in data], [label for _, label in data], trained)
+    model, texts, truth = load(options.model), [row for row, _ in data], [label for _, label in data]
+    told = evaluate(model, texts, truth, trained)
+    fitted = (options.dataset / "baseline.json").read_text("utf-8")
+    files = {"evaluation.json": json.dumps(told, indent=1), **baselines(model, texts, truth, fitted)}
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "evaluation.json").write_text(json.dumps(told, indent=1), "utf-8")
-    shutil.copyfile(options.dataset / "baseline.json", options.output / "baseline.json")
+    for name, text in files.items():
+        (options.output / name).write_text(text, "utf-8")
     metrics = told["metrics"]
     print(f"accuracy {metrics['accuracy']:.4f}, AUC {metrics['auc']:.4f} on {len(data):,} rows", flush=True)
 

@@ -32,7 +32,7 @@ def input_fn(body: bytes | str, content_type: str) -> NDArray[np.float64]:
     """Rows of features: CSV in the schema's order without a header, or JSON `{"instances": [{"AGEP": 46, …}, …]}`.
 
     An empty value is a missing one, and so is a code that the schema does not have: the model knows what to make of
-    it, and the drift monitor tells of it. Raises UnsupportedMediaType, or BadRequest that names the row and the value.
+    it, and the data monitor tells of it. Raises UnsupportedMediaType, or BadRequest that names the row and the value.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in ("text/csv", "application/json"):

@@ -19,8 +19,8 @@ from typing import Any, Final
 import pandas as pd  # type: ignore[import-untyped]  # it brings no types
 
 from functions import point_in_time
-from functions.drift.core import fit, to_json
 from functions.employment.schema import LABEL, ROWS
+from functions.monitoring.baseline import fit, to_json
 
 ALL: Final = "all"
 """As --as-of: whatever is there."""

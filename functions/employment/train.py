@@ -21,8 +21,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from functions.drift.core import fit, to_json
 from functions.employment.schema import LABEL, ROWS
+from functions.monitoring.baseline import fit, to_json
 
 CHUNK: Final = 20
 """Trees between two checkpoints."""

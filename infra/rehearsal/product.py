@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -32,9 +33,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions import ledger
-from functions.drift.handler import REPORT
 from functions.employment.features import LABEL, SCHEMA
 from functions.live import live_package
+from functions.monitoring import report as reporting
 from infra import pipelines, releases
 
 DATA: Final = "nannyml/datasets/data/employment_MA_{part}.pq"
@@ -52,6 +53,9 @@ WAIT_SECONDS: Final = 60.0
 INGEST_SECONDS: Final = 300.0
 REVIEWER: Final = "reviewer"
 PEOPLE: Final = "SLIPWAY_PEOPLE"
+
+REPORT: Final = re.compile(r"\d[^/]*\.json")
+"""What a report is called, which has a page and files of other forms beside it."""
 
 Say = Callable[[str], None]
 Outputs = Mapping[str, Any]
@@ -333,7 +337,7 @@ def summary(clients: Clients, outputs: Outputs) -> dict[str, Any]:
     """The version that serves, what it was measured at, and what the monitor found last."""
     arn = live(clients, outputs)
     package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
-    found = reports(clients, outputs) if "schedule_name" in outputs else []
+    found = reports(clients, outputs) if "data_schedule_name" in outputs else []
     return {
         "version": _version(arn),
         "metadata": package["CustomerMetadataProperties"],
@@ -364,27 +368,26 @@ def send_requests(clients: Clients, outputs: Outputs, say: Say) -> int:
 
 
 def run_monitor(clients: Clients, outputs: Outputs, say: Say) -> dict[str, Any]:
-    """Let the drift monitor's schedule fire now instead of in its own time. Returns the report it wrote.
+    """Let the data monitor's schedule fire now instead of in its own time. Returns the report it wrote.
 
     Raises ProductError with the monitor's log where it ended without one, or did not end in WAIT_SECONDS.
     """
     with _explained("monitoring"):
         clients.ask("flush", {})
         began = datetime.now(UTC)
-        clients.ask("fire", {"schedule": outputs["schedule_name"]})
+        clients.ask("fire", {"schedule": outputs["data_schedule_name"]})
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
-            log = _log(clients, outputs["drift_function_name"], began)
+            log = _log(clients, outputs["data_function_name"], began)
             if written := reports(clients, outputs, began):
                 break
             ended = any(line.startswith("END RequestId") for line in log)
             if ended or time.monotonic() > deadline:
                 how = "ended without a report" if ended else f"wrote no report within {WAIT_SECONDS:g} s"
-                raise ProductError(f"the drift monitor {how}. Its log:\n" + ("\n".join(log) or "(empty)"))
+                raise ProductError(f"the data monitor {how}. Its log:\n" + ("\n".join(log) or "(empty)"))
             time.sleep(0.2)
         report = read_report(clients, written[0])
-    drifted = report["drifted_features"]
-    say(f"drift monitor: {report['status']}, {report['rows']:,} rows read, {drifted} features drifted")
+    say(f"data monitor: {report['summary']}")
     return report
 
 
@@ -407,12 +410,19 @@ def empty_registry(clients: Clients, group: str) -> None:
 
 
 def reports(clients: Clients, outputs: Outputs, since: datetime | None = None) -> list[str]:
-    """The URIs of the reports on the endpoint's drift, the oldest first."""
-    bucket, folder = _location(f"{outputs['reports_uri']}/drift/{outputs['endpoint_name']}/")
-    after = since.strftime(REPORT) if since else ""
+    """The URIs of the data monitor's reports, the oldest first."""
+    bucket, folder = _location(f"{outputs['reports_uri']}/data/{outputs['endpoint_name']}/")
+    after = since.strftime(reporting.TIME) if since else ""
     pages = clients("s3").get_paginator("list_objects_v2")
     found = pages.paginate(Bucket=bucket, Prefix=folder, StartAfter=f"{folder}{after}")
-    return sorted(f"s3://{bucket}/{each['Key']}" for page in found for each in page.get("Contents", []))
+    names = [each["Key"].removeprefix(folder) for page in found for each in page.get("Contents", [])]
+    return sorted(f"s3://{bucket}/{folder}{name}" for name in names if REPORT.fullmatch(name))
+
+
+def was_watched(clients: Clients, outputs: Outputs) -> bool:
+    """Whether the data monitor has come to a verdict about what the endpoint was asked."""
+    found = reports(clients, outputs)
+    return any(read_report(clients, uri)["status"] != "insufficient" for uri in reversed(found))
 
 
 def read_report(clients: Clients, uri: str) -> dict[str, Any]:

@@ -158,6 +158,10 @@ def pipeline(session: Any) -> Pipeline:
         "evaluation",
     )
     evaluation = of(evaluate, "evaluation")
+
+    def file(name: str) -> dict[str, Any]:
+        return {"ContentType": "application/json", "S3Uri": joined(evaluation, f"/{name}.json")}
+
     record = function(
         "record",
         {
@@ -188,18 +192,10 @@ def pipeline(session: Any) -> Pipeline:
                 "SupportedResponseMIMETypes": ["text/csv", "application/json"],
             },
             "ModelMetrics": {
-                "ModelQuality": {
-                    "Statistics": {
-                        "ContentType": "application/json",
-                        "S3Uri": joined(evaluation, "/evaluation.json"),
-                    }
-                }
+                "ModelQuality": {"Statistics": file("evaluation")},
+                "ModelDataQuality": {"Statistics": file("statistics"), "Constraints": file("constraints")},
             },
-            "DriftCheckBaselines": {
-                "ModelDataQuality": {
-                    "Statistics": {"ContentType": "application/json", "S3Uri": joined(evaluation, "/baseline.json")}
-                }
-            },
+            "DriftCheckBaselines": {"ModelDataQuality": {"Statistics": file("baseline")}},
             "CustomerMetadataProperties": {
                 "run": ExecutionVariables.PIPELINE_EXECUTION_ID,
                 "training_job": train.properties.TrainingJobName,
