@@ -17,7 +17,7 @@ MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 LATE: Final = 3 * MINUTE
-"""A minute's metrics are complete this long after it began."""
+"""A minute's metrics are complete this long after it ended."""
 MINUTES_SECONDS: Final = 6 * HOUR
 """So far back, single minutes are looked at, and beyond that, hours."""
 KEPT_DAYS: Final = 30
