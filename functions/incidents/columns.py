@@ -1,6 +1,7 @@
 """What moved first: columns ranked over the reports of the monitors, in time."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -43,13 +44,18 @@ def read(
         return list(pool.map(load, keys))
 
 
+def in_order(reports: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The oldest first."""
+    return sorted(reports, key=lambda each: moment(str(each["time"])))
+
+
 def ranked(reports: Iterable[Mapping[str, Any]]) -> tuple[Moved, ...]:
     """The columns that are not as they were: who moved first is first; of those at the same time, who moved furthest.
 
     A column counts where its last window but GAP still found something; it moved in the first window of that row.
     """
     by_monitor: dict[str, list[Mapping[str, Any]]] = {}
-    for report in sorted(reports, key=lambda each: str(each["time"])):
+    for report in in_order(reports):
         if report["status"] != "insufficient":
             by_monitor.setdefault(str(report["monitor"]), []).append(report)
     moved = [found for windows in by_monitor.values() for found in _of_one(windows)]
@@ -77,7 +83,7 @@ def _said(report: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     far = {
         str(each["feature"]): float(each["statistics"]["distance"])
         for each in report.get("findings", ())
-        if "distance" in each.get("statistics", {})
+        if math.isfinite(each.get("statistics", {}).get("distance", math.nan))
     }
     told: dict[str, list[str]] = {}
     for violation in report["violations"]:

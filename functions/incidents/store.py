@@ -24,6 +24,8 @@ from functions.ledger import READERS, now
 
 TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict")
 MISSING: Final = ("NoSuchKey", "404", "NotFound")
+HIDDEN: Final = "403"
+"""What S3 may say instead to who may list a part of the bucket only. What is put there then is put on condition."""
 TRIES: Final = 40
 LONGEST_WAIT_SECONDS: Final = 1.0
 RECENT: Final = 5
@@ -198,7 +200,7 @@ def _write_note(s3: Any, uri: str, incident: Incident) -> None:
             there = s3.head_object(Bucket=bucket, Key=key)
             tag, written = str(there["ETag"]), int(there["Metadata"].get("version", 0))
         except ClientError as error:
-            if error.response["Error"]["Code"] not in MISSING:
+            if error.response["Error"]["Code"] not in (*MISSING, HIDDEN):
                 raise
             tag, written = None, 0
         if written >= incident.version:

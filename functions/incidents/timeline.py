@@ -221,7 +221,7 @@ def of_reports(reports: Iterable[Mapping[str, Any]]) -> list[Event]:
     """When monitors changed their minds: each first report that finds something, and each first that does not."""
     told: list[Event] = []
     last: dict[str, str] = {}
-    for report in sorted(reports, key=lambda each: str(each["time"])):
+    for report in columns.in_order(reports):
         monitor, status = str(report["monitor"]), str(report["status"])
         if status == "insufficient":
             continue
