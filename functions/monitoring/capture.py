@@ -8,14 +8,14 @@ faster; the profile is the same, to the last bit.
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
 from functions.monitoring.counting import Categories, Counting, Events, PlainNumbers, Values, numpy_numbers
+from functions.monitoring.lines import Lines, about, msgspec_split, plain_split, side
 from functions.monitoring.payloads import csv_rows, flattened, from_base64, json_rows, json_values
 from functions.monitoring.sketch import Column, Profile, Schema, Tally, count_into, text_of
 
@@ -38,66 +38,6 @@ class Record:
     inputs: list[Any] | None
     """Its rows, each a list of values in order or a dict by name; None where that side was not captured."""
     outputs: list[Any] | None
-
-
-@dataclass
-class Lines:
-    """What the lines of a block hold, before their payloads are read."""
-
-    requests: int = 0
-    events: list[str] = field(default_factory=list)
-    times: list[str] = field(default_factory=list)
-    inputs: list[tuple[str, str]] = field(default_factory=list)
-    """Encoding and data of each payload."""
-    outputs: list[tuple[str, str]] = field(default_factory=list)
-    malformed: list[str] = field(default_factory=list)
-
-    def add(self, record: Any) -> None:
-        """Take a line's record in. Raises ValueError where it is none."""
-        sides = _side(record, "endpointInput"), _side(record, "endpointOutput")
-        about = _about(record)
-        for side, payloads in zip(sides, (self.inputs, self.outputs), strict=True):
-            if side:
-                payloads.append(side)
-        for name, texts in (("eventId", self.events), ("inferenceTime", self.times)):
-            if (text := about(name)) is not None:
-                texts.append(text)
-        self.requests += 1
-
-    def add_each(self, lines: Iterable[bytes]) -> None:
-        """Take lines in one by one: a malformed one is kept aside."""
-        for line in lines:
-            try:
-                found = json_values(line.decode("utf-8"))
-                for record in found:
-                    _side(record, "endpointInput"), _side(record, "endpointOutput")
-            except _UNREADABLE:
-                if line.strip():
-                    self.malformed.append(line.decode("utf-8", "backslashreplace"))
-                continue
-            for record in found:
-                self.add(record)
-
-
-def _side(record: Any, name: str) -> tuple[str, str] | None:
-    """Encoding and data of one side of a record, None where it was not captured. Raises ValueError for a malformed
-    record."""
-    captured = record.get("captureData") if isinstance(record, dict) else None
-    if not isinstance(captured, dict):
-        raise ValueError("the line has no captureData")
-    side = captured.get(name)
-    if side is None:
-        return None
-    if not isinstance(side, dict) or not isinstance(side.get("data"), str) or not isinstance(side.get("encoding"), str):
-        raise ValueError(f"captureData.{name} has no data and encoding")
-    return side["encoding"], side["data"]
-
-
-def _about(record: dict[str, Any]) -> Callable[[str], str | None]:
-    """A record's metadata by name, None for what is not there or no text."""
-    about = record.get("eventMetadata")
-    told = about if isinstance(about, dict) else {}
-    return lambda name: text if isinstance(text := told.get(name), str) else None
 
 
 def profile(schema: Schema, blocks: Iterable[bytes], *, tier: str | None = None) -> Profile:
@@ -136,15 +76,17 @@ def records(line: bytes | str, schema: Schema | None = None) -> list[Record]:
     try:
         for record in json_values(line if isinstance(line, str) else line.decode("utf-8")):
             inputs, outputs = (
-                None if side is None else _rows(*side, each)
-                for side, each in zip(
-                    (_side(record, "endpointInput"), _side(record, "endpointOutput")), names, strict=True
+                None if payload is None else _rows(*payload, each)
+                for payload, each in zip(
+                    (side(record, "endpointInput"), side(record, "endpointOutput")), names, strict=True
                 )
             )
             if inputs and outputs and len(outputs) == 1 < len(inputs) == len(outputs[0]):
                 outputs = flattened(outputs)
-            about = _about(record)
-            found.append(Record(about("eventId"), about("inferenceId"), about("inferenceTime"), inputs, outputs))
+            event, inference, time = (
+                next(iter(about(record, name)), None) for name in ("eventId", "inferenceId", "inferenceTime")
+            )
+            found.append(Record(event, inference, time, inputs, outputs))
     except _UNREADABLE as error:
         raise ValueError(f"this is no line of data capture: {error}") from error
     return found
@@ -316,90 +258,16 @@ Split = Callable[[bytes], Lines]
 MakeNumbers = Callable[[Sequence[Tally]], Counting]
 
 
-@cache
 def _tools(tier: str) -> tuple[Split, MakeNumbers, Callable[[str], Any]]:
     """What a tier splits blocks, counts numbers and reads JSON with."""
     if tier == "standard library":
-        return _split, PlainNumbers, json.loads
+        return plain_split(), PlainNumbers, json.loads
     if tier not in TIERS:
         raise ValueError(f"{tier!r} is none of {', '.join(TIERS)}")
     import msgspec
 
     if tier == "msgspec":
-        return _msgspec_split(), PlainNumbers, msgspec.json.decode
+        return msgspec_split(), PlainNumbers, msgspec.json.decode
     import orjson
 
-    return _msgspec_split(), numpy_numbers(orjson.loads), orjson.loads
-
-
-def _split(block: bytes) -> Lines:
-    """The lines of a block, read with the standard library: at once where all are as usual, else one by one."""
-    lines = Lines()
-    try:
-        found = [json.loads(line) for line in block.decode("utf-8").split("\n") if line]
-        abouts = [record["eventMetadata"] for record in found]
-        lines.events = [about["eventId"] for about in abouts]
-        lines.times = [about["inferenceTime"] for about in abouts]
-        for name, payloads in (("endpointInput", lines.inputs), ("endpointOutput", lines.outputs)):
-            sides = [record["captureData"].get(name) for record in found]
-            payloads += [(side["encoding"], side["data"]) for side in sides if side is not None]
-        lines.requests = len(found)
-        texts = chain(lines.events, lines.times, *lines.inputs, *lines.outputs)
-        if {*map(type, texts)} <= {str}:
-            return lines
-    except (*_UNREADABLE, AttributeError):
-        pass
-    lines = Lines()
-    lines.add_each(block.split(b"\n"))
-    return lines
-
-
-def _msgspec_split() -> Split:
-    """The same with msgspec, which reads only what is wanted. What it does not know is read line by line."""
-    from msgspec import Struct
-    from msgspec.json import Decoder
-
-    class Side(Struct, gc=False, forbid_unknown_fields=True):
-        data: str
-        encoding: str
-        mode: str = ""
-        observedContentType: str | None = None
-
-    class Captured(Struct, gc=False, forbid_unknown_fields=True):
-        endpointInput: Side | None = None
-        endpointOutput: Side | None = None
-
-    class About(Struct, gc=False, forbid_unknown_fields=True):
-        eventId: str
-        inferenceTime: str
-        inferenceId: str | None = None
-        customAttributes: object = None
-
-    class Line(Struct, gc=False, forbid_unknown_fields=True):
-        captureData: Captured
-        eventMetadata: About
-        eventVersion: str | None = None
-
-    decoder = Decoder(Line)
-
-    def split(block: bytes) -> Lines:
-        lines = Lines()
-        # Nothing but the end of a record stands between these: so no record spans lines.
-        if block.count(b"}\n{") == block.count(b"\n") - block.endswith(b"\n"):
-            try:
-                found = decoder.decode_lines(block)
-            except (ValueError, RecursionError):
-                pass
-            else:
-                lines.requests = len(found)
-                lines.events = [record.eventMetadata.eventId for record in found]
-                lines.times = [record.eventMetadata.inferenceTime for record in found]
-                sides = [record.captureData.endpointInput for record in found]
-                lines.inputs = [(side.encoding, side.data) for side in sides if side is not None]
-                sides = [record.captureData.endpointOutput for record in found]
-                lines.outputs = [(side.encoding, side.data) for side in sides if side is not None]
-                return lines
-        lines.add_each(block.split(b"\n"))
-        return lines
-
-    return split
+    return msgspec_split(), numpy_numbers(orjson.loads), orjson.loads

@@ -1,21 +1,18 @@
 """Counts columns of values into the tallies of a profile, block by block: with the standard library, or with numpy."""
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from math import inf, isfinite, nan
+from math import nan
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-from functions.monitoring.sketch import MOST_EVENTS, Profile, Tally, rank, text_of, trim
+from functions.monitoring.sketch import FAR, MOST_EVENTS, NEGATIVE_ZERO, Profile, Tally, keys_of, rank, text_of, trim
 
 Values = Sequence[Any]
 """A column of a block, as CSV (texts) or JSON gave it."""
 MOST_WAITING: Final = 20_000
 """So many different texts wait to be placed."""
-_FAR: Final = 1e38
-"""Numbers and centres below it are told apart by a float32."""
 
 
 class Counting(Protocol):
@@ -63,47 +60,78 @@ class PlainNumbers:
     """Counts number columns with the standard library."""
 
     def __init__(self, tallies: Sequence[Tally]) -> None:
-        self._waiting: list[tuple[Tally, Counter[int]]] = [(tally, Counter()) for tally in tallies]
+        self._columns = [_PlainColumn(tally) for tally in tallies]
 
     def add(self, columns: Sequence[Values], are_texts: bool) -> None:
         """Count a block."""
-        for (tally, keys), values in zip(self._waiting, columns, strict=True):
-            numbers = _numbers(values, are_texts)
-            if numbers is None:
-                tally.add(values)
-                continue
-            real = numbers if isfinite(sum(numbers)) else [number for number in numbers if -inf < number < inf]
-            least, most = min(real, default=0.0), max(real, default=0.0)
-            centre = tally.column.centre
-            if not (max(abs(least), abs(most), abs(centre)) < _FAR):
-                tally.add_numbers(numbers)
-                continue
-            if real:
-                tally.add_extremes(least, most)
-            shifted = array("f", [number - centre for number in numbers] if centre else numbers)
-            keys.update(memoryview(shifted).cast("B").cast("H")[1::2])
+        for column, values in zip(self._columns, columns, strict=True):
+            column.add(values, are_texts)
 
     def finish(self) -> None:
         """Bring everything into the tallies."""
-        for tally, keys in self._waiting:
-            tally.add_keys(keys)
-            keys.clear()
+        for column in self._columns:
+            column.finish()
 
 
-def _numbers(values: Values, are_texts: bool) -> list[float] | None:
-    """Values as numbers, NaN for missing ones; None where one is something else."""
-    try:
-        if are_texts:
-            try:
-                return [*map(float, values)]
-            except ValueError:
-                return [float(text) if text else nan for text in values]
+class _PlainColumn:
+    """Counts one number column with the standard library."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._keys: Counter[int] = Counter()
+        self._ends = (0, 0)
+        """The keys of the least and the greatest number so far."""
+        self._repeats = True
+        """Whether the same texts come again and again, so that it pays to read each once."""
+
+    def add(self, values: Values, are_texts: bool) -> None:
+        """Count a block."""
+        keys, before = self._keys, self._seen()
         try:
-            return array("d", values).tolist()
-        except TypeError:
-            return array("d", [nan if value is None else value for value in values]).tolist()
-    except (ValueError, TypeError, OverflowError):
-        return None
+            if not are_texts:
+                values = [nan if value is None else value for value in values] if None in values else values
+                keys.update(keys_of(values, self._tally.column.centre))
+            elif self._repeats:
+                texts = Counter(values)
+                self._repeats = 2 * len(texts) < len(values)
+                values = _read([*texts])
+                for key, count in zip(keys_of(values, self._tally.column.centre), texts.values(), strict=True):
+                    keys[key] += count
+            else:
+                values = _read(values)
+                keys.update(keys_of(values, self._tally.column.centre))
+        except (ValueError, TypeError, OverflowError):
+            self._tally.add(values)
+            return
+        if self._seen() != before:  # else no number is beyond those seen before
+            self._add_extremes(values)
+
+    def _seen(self) -> tuple[int, ...]:
+        """Changes with every number that could be less than the least or greater than the greatest: it falls in a new
+        cell, or in theirs. Small negative numbers share a cell with -0.0, which is no less than 0.0."""
+        least, most = self._ends
+        return len(self._keys), self._keys[least], self._keys[most], self._keys[NEGATIVE_ZERO]
+
+    def _add_extremes(self, values: Values) -> None:
+        tally, centre = self._tally, self._tally.column.centre
+        if real := [value for value in values if -FAR < value - centre < FAR]:
+            tally.add_extremes(float(min(real)), float(max(real)))
+        if tally.minimum is not None and tally.maximum is not None:
+            least, most = keys_of([tally.minimum, tally.maximum], centre)
+            self._ends = least, most
+
+    def finish(self) -> None:
+        """Bring everything into the tally."""
+        self._tally.add_keys(self._keys)
+        self._keys.clear()
+
+
+def _read(texts: Sequence[str]) -> list[float]:
+    """Texts as numbers, NaN for an empty one. Raises ValueError for what is no number."""
+    try:
+        return [*map(float, texts)]
+    except ValueError:
+        return [float(text) if text else nan for text in texts]
 
 
 class Events:

@@ -11,7 +11,7 @@ ROWS_UNDER: Final = ("instances", "predictions", "inputs", "outputs", "dataframe
 """Names under which a JSON object holds its rows: of SageMaker's algorithms, TensorFlow Serving and MLflow."""
 ROW_UNDER: Final = ("features", "values")
 """Names under which a row of `instances` holds its values in order."""
-_DECODER: Final = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder(strict=False)
 
 
 def from_base64(data: str) -> tuple[str, str]:

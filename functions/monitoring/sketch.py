@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import repeat
 from math import nan
+from operator import sub
 from typing import Any, Final, Literal, TypeVar
 
 MOST_VALUES: Final = 1000
@@ -31,6 +33,10 @@ MISSING_WORDS: Final = frozenset({"", "null", "none", "nan", "<na>"})
 """Texts, in small letters, that stand for a missing value, unless the baseline knows them as a category."""
 WHOLE: Final = 1 << 63
 """Whole numbers from here on are told apart only as far as a float64 does: fast JSON parsers read them as one."""
+FAR: Final = 3.4028235677973366e38
+"""Numbers so far from the centre are infinite as a float32."""
+NEGATIVE_ZERO: Final = 0x8000
+"""The key of -0.0, which is counted as 0.0."""
 _INFINITE: Final = 0x7F80
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _VERSION: Final = 1
@@ -123,7 +129,7 @@ def value_of(key: int) -> float:
 
 def keys_of(values: Sequence[float], centre: float) -> memoryview:
     """The key of the cell of each number."""
-    shifted = [value - centre for value in values] if centre else values
+    shifted = [*map(sub, values, repeat(centre))] if centre else values
     return memoryview(array("f", shifted)).cast("B").cast("H")[1::2]
 
 
@@ -195,7 +201,7 @@ class Tally:
         cells = self.cells
         for key, count in counts.items():
             if key & _INFINITE != _INFINITE:
-                key = 0 if key == 0x8000 else key  # -0.0 is 0.0
+                key = 0 if key == NEGATIVE_ZERO else key
                 cells[key] = cells.get(key, 0) + count
             elif key & 0x7F:
                 self.missing += count
