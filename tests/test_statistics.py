@@ -4,7 +4,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats  # type: ignore[import-untyped]  # scipy ships no types
 from scipy.spatial import distance  # type: ignore[import-untyped]  # scipy ships no types
@@ -15,11 +15,13 @@ from functions.monitoring.sketch import Column, Tally
 COUNT = st.integers(0, 5000)
 PAIRS = st.lists(st.tuples(COUNT, COUNT), min_size=1, max_size=60).filter(lambda pairs: all(statistics.totals(pairs)))
 NUMBERS = st.lists(
-    st.floats(-1e6, 1e6, allow_subnormal=False) | st.integers(-300, 300).map(float), min_size=1, max_size=200
+    st.floats(-1e6, 1e6, allow_subnormal=False) | st.integers(-300, 300).map(float), min_size=1, max_size=100
 )
 SHARES = st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.integers(0, 3000), st.integers(1, 3000)).map(
     lambda drawn: (min(drawn[0], drawn[1]), drawn[1], min(drawn[2], drawn[3]), drawn[3])
 )
+
+PATIENT = settings(deadline=None)  # how long an example takes is the machine's affair
 
 
 def cells(numbers: list[float]) -> list[tuple[float, int]]:
@@ -33,6 +35,7 @@ def cells(numbers: list[float]) -> list[tuple[float, int]]:
 
 # Only its statistic is used, not its p-value.
 @pytest.mark.filterwarnings("ignore:ks_2samp. Exact calculation unsuccessful")
+@PATIENT
 @given(NUMBERS, NUMBERS)
 def test_distances_of_exact_cells_are_scipys(before: list[float], now: list[float]) -> None:
     paired = statistics.paired(cells(before), cells(now))
@@ -42,6 +45,7 @@ def test_distances_of_exact_cells_are_scipys(before: list[float], now: list[floa
 
 
 @pytest.mark.filterwarnings("ignore:ks_2samp. Exact calculation unsuccessful")
+@PATIENT
 @given(NUMBERS, NUMBERS, st.floats(-1e5, 1e5))
 def test_distances_of_a_sketch_are_scipys_within_the_stated_bound(
     before: list[float], now: list[float], centre: float
@@ -61,6 +65,7 @@ def test_distances_of_a_sketch_are_scipys_within_the_stated_bound(
     assert statistics.wasserstein(paired) == pytest.approx(stats.wasserstein_distance(before, now), abs=width + 1e-9)
 
 
+@PATIENT
 @given(NUMBERS)
 def test_moments_and_quantiles_are_numpys(numbers: list[float]) -> None:
     mean, deviation = statistics.moments(cells(numbers))
@@ -76,6 +81,7 @@ def test_moments_of_the_largest_and_smallest_numbers_are_defined(numbers: list[f
     assert all(np.isfinite(statistics.moments(cells(numbers))))
 
 
+@PATIENT
 @given(st.floats(0, 1), st.integers(20, 10**6), st.integers(20, 10**6))
 def test_the_kolmogorov_p_value_is_its_limits_for_large_samples(apart: float, first: int, second: int) -> None:
     size = sqrt(first * second / (first + second))
@@ -93,12 +99,14 @@ def test_the_kolmogorov_p_value_is_near_the_exact_one(window: int, p: float) -> 
 # --- codes ------------------------------------------------------------------------------------------------------------
 
 
+@PATIENT
 @given(st.floats(0.01, 300), st.integers(1, 1000))
 def test_the_chi_square_tail_is_scipys(statistic: float, freedom: int) -> None:
     expected = stats.chi2.sf(statistic, freedom)
     assert statistics.chi_square_tail(statistic, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-13)
 
 
+@PATIENT
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 5000)), min_size=2, max_size=12))
 def test_the_chi_square_test_is_scipys(pairs: list[tuple[int, int]]) -> None:
     if statistics.totals(pairs)[0]:
@@ -108,10 +116,9 @@ def test_the_chi_square_test_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert statistics.chi_square_tail(statistic, freedom) == pytest.approx(tested.pvalue, rel=1e-7, abs=1e-13)
 
 
+@PATIENT
 @given(PAIRS, st.tuples(COUNT, COUNT))
-def test_rare_codes_are_put_together_and_nobody_is_lost(
-    pairs: list[tuple[int, int]], rare: tuple[int, int]
-) -> None:
+def test_rare_codes_are_put_together_and_nobody_is_lost(pairs: list[tuple[int, int]], rare: tuple[int, int]) -> None:
     sizes = statistics.totals([*pairs, rare])
     groups = statistics.common(pairs, sizes, rare)
     assert statistics.totals(groups) == sizes
@@ -125,6 +132,7 @@ def test_rare_codes_are_put_together_and_nobody_is_lost(
 # --- either -----------------------------------------------------------------------------------------------------------
 
 
+@PATIENT
 @given(PAIRS)
 def test_divergences_and_shares_are_scipys(pairs: list[tuple[int, int]]) -> None:
     before, now = np.array(pairs, float).T
@@ -156,6 +164,7 @@ def test_small_windows_do_not_look_unstable_by_chance() -> None:
     assert sum(indices) / len(indices) < 0.03  # 0.1, were chance not taken off
 
 
+@PATIENT
 @given(PAIRS, st.integers(1, 20))
 def test_pooling_loses_nobody(pairs: list[tuple[int, int]], bins: int) -> None:
     groups = statistics.pooled(pairs, bins)
@@ -172,6 +181,7 @@ def test_the_robust_distance_is_deequs() -> None:
 # --- shares -----------------------------------------------------------------------------------------------------------
 
 
+@PATIENT
 @given(SHARES)
 def test_the_rise_of_a_share_is_fishers_exact_test(shares: tuple[int, int, int, int]) -> None:
     before, of_before, now, of_now = shares
@@ -180,6 +190,7 @@ def test_the_rise_of_a_share_is_fishers_exact_test(shares: tuple[int, int, int, 
     assert statistics.rise_p(before, of_before, now, of_now) == pytest.approx(expected, rel=1e-6, abs=1e-11)
 
 
+@PATIENT
 @given(st.integers(0, 5000), st.integers(1, 5000), st.floats(0, 1, allow_subnormal=False))
 def test_the_binomial_tail_is_scipys(count: int, of: int, share: float) -> None:
     expected = stats.binom.sf(min(count, of) - 1, of, share)
@@ -191,6 +202,7 @@ def test_tails_of_large_samples_are_scipys() -> None:
     assert statistics.rise_p(44_999, 10_000_000, 5001, 1_000_000) == pytest.approx(expected, rel=1e-5)
 
 
+@PATIENT
 @given(SHARES)
 def test_two_shares_are_told_apart_as_a_chi_square_test_tells_them(shares: tuple[int, int, int, int]) -> None:
     a, n, b, m = shares

@@ -135,7 +135,7 @@ def _feature(tally: Tally) -> dict[str, Any]:
         counts = sorted(tally.values.items(), key=lambda each: (-each[1], each[0]))
         told = {
             "common": common,
-            "distinct_count": sum(count > 0 for _, count in counts),
+            "distinct_count": float(sum(count > 0 for _, count in counts)),
             "distribution": {"categorical": {"buckets": [{"value": v, "count": c} for v, c in counts if c]}},
         }
         return {"name": name, "inferred_type": "String", "string_statistics": told}
@@ -301,10 +301,11 @@ def _constraints(document: Mapping[str, Any]) -> Constraints:
     default = _configured(Limits(), document.get("monitoring_config") or {})
     features = {}
     for feature in document["features"]:
-        limits = default
-        for key in OVERRIDES:
-            limits = _configured(limits, feature.get(key) or {})
         numbers, texts = feature.get("num_constraints") or {}, feature.get("string_constraints") or {}
+        limits = default
+        for holder in (feature, numbers, texts):
+            for key in OVERRIDES:
+                limits = _configured(limits, holder.get(key) or {})
         domains = texts.get("domains")
         features[str(feature["name"])] = replace(
             limits,
@@ -323,7 +324,10 @@ def _configured(limits: Limits, config: Mapping[str, Any]) -> Limits:
         "datatype_threshold": _share(config, "datatype_check_threshold"),
         "domain_threshold": _share(config, "domain_content_threshold"),
         "evaluate": _switch(config, "evaluate_constraints"),
-        "compare": _switch(told, "perform_comparison"),
+        # The second is how older files have it.
+        "compare": _switch(told, "perform_comparison")
+        if "perform_comparison" in told
+        else told.get("enable_comparisons"),
         "threshold": _share(told, "comparison_threshold"),
         "categorical_threshold": _share(told, "categorical_comparison_threshold"),
         "robust": _choice(told, METHODS, ("Simple", "Robust")),
@@ -374,6 +378,6 @@ def _violation(told: Mapping[str, Any]) -> Violation:
     return Violation(
         str(told["feature_name"]),
         check,
-        str(told["description"]),
+        str(told.get("description", "")),
         "drift" if check == "baseline_drift_check" else "broken",
     )

@@ -87,11 +87,13 @@ class Verdict:
 
 def judge(baseline: Baseline, window: Profile, *, alpha: float = ALPHA) -> Verdict:
     """Judge a window, whose profile was made with the baseline's schema. No window raises anything."""
-    if window.rows + window.malformed < FEWEST_ROWS:
+    enough = window.rows >= FEWEST_ROWS
+    # Where upstream adds a column to a CSV, no row can be read: that must not wait for rows.
+    violations = [*_requests(baseline, window)] if window.rows + window.malformed >= FEWEST_ROWS else []
+    if not enough and not violations:
         return Verdict("insufficient", window.rows)
-    comparisons = list(_comparisons(baseline, window, alpha)) if window.rows >= FEWEST_ROWS else []
-    findings, violations = [], [*_requests(baseline, window)]
-    for comparison in comparisons:
+    findings = []
+    for comparison in _comparisons(baseline, window, alpha) if enough else ():
         violations += (found := comparison.violations())
         reasons = tuple(each.description for each in found)
         findings.append(Finding(comparison.now.column.name, comparison.part, comparison.statistics, reasons))
@@ -291,7 +293,8 @@ class _Comparison:
         least, most, seen = self.before.minimum, self.before.maximum, self.seen
         if not seen:
             return
-        negative = sum(now for value, _, now in self.paired if value < 0)
+        cells, now = self.cells
+        negative = sum(count for value, count in now if value < 0)
         if self.limits.non_negative:
             if negative:
                 text = f"{negative} of {seen} values are negative, and the constraints forbid it"
@@ -303,9 +306,9 @@ class _Comparison:
         if least is None or most is None or not self.known:
             return
         width = FAR * (most - least)
-        inside = [value for value, before, _ in self.paired if before]
-        outside = sum(now for value, _, now in self.paired if not inside[0] <= value <= inside[-1])
-        far = sum(now for value, _, now in self.paired if not inside[0] - width <= value <= inside[-1] + width)
+        first, last = cells[0][0], cells[-1][0]
+        outside = sum(count for value, count in now if not first <= value <= last)
+        far = sum(count for value, count in now if not first - width <= value <= last + width)
         if self._many(2, far, None):
             text = f"{far} of {seen} values are far from all in training, which are from {least:g} to {most:g}"
             yield self._told("baseline_drift_check", text, "broken")
@@ -335,7 +338,8 @@ class _Comparison:
         if not self.known or not self.seen:
             return
         if self.numeric:
-            now, before, value = max((now, before, value) for value, before, now in self.paired)
+            now, value = max((count, value) for value, count in self.cells[1])
+            before = dict(self.cells[0]).get(value, 0)
             shown = f"{self.now.minimum:g}" if self.now.minimum == self.now.maximum else f"{value:g} or close to it"
         else:
             shown, now = max(self.now.values.items(), key=lambda each: (each[1], each[0]), default=("", 0))

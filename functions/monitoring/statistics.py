@@ -8,7 +8,7 @@ Kolmogorov-Smirnov distance is low by at most the largest share that one cell ho
 by at most 1/128 of the mean distance from the centre, of both samples together. Everything else is exact for the cells.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from math import erfc, exp, inf, lgamma, log, log1p, sqrt
 from typing import Final
@@ -38,7 +38,8 @@ def counts(cells: Iterable[Paired]) -> list[Pair]:
 
 def totals(pairs: Sequence[Pair]) -> Pair:
     """The sizes of the two samples."""
-    return sum(before for before, _ in pairs), sum(now for _, now in pairs)
+    before, now = zip(*pairs, strict=True) if pairs else ((), ())
+    return sum(before), sum(now)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -46,9 +47,15 @@ def totals(pairs: Sequence[Pair]) -> Pair:
 
 def kolmogorov(pairs: Sequence[Pair]) -> float:
     """The largest difference of two distribution functions, at the ends of ordered cells."""
-    before, now = totals(pairs)
-    sums = zip(accumulate(first for first, _ in pairs), accumulate(second for _, second in pairs), strict=True)
-    return max(abs(first / before - second / now) for first, second in sums)
+    sums = list(_sums(pairs))
+    before, now = sums[-1]
+    return max(abs(first * now - second * before) for first, second in sums) / (before * now)
+
+
+def _sums(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The counts up to and with each cell."""
+    before, now = zip(*pairs, strict=True)
+    return zip(accumulate(before), accumulate(now), strict=True)
 
 
 def kolmogorov_p(distance: float, first: int, second: int) -> float:
@@ -66,13 +73,11 @@ def kolmogorov_p(distance: float, first: int, second: int) -> float:
 
 def wasserstein(cells: Sequence[Paired]) -> float:
     """The area between two distribution functions: how far the values have to be carried, on average."""
-    before, now = totals(counts(cells))
-    area = 0.0
-    first = second = 0
-    for (value, here, there), (following, _, _) in pairwise(cells):
-        first, second = first + here, second + there
-        area += abs(first / before - second / now) * (following - value)
-    return area
+    sums = list(_sums(counts(cells)))
+    before, now = sums[-1]
+    widths = (following[0] - cell[0] for cell, following in pairwise(cells))
+    # The last sums, up to the end, have no width.
+    return sum(abs(first / before - second / now) * width for (first, second), width in zip(sums, widths, strict=False))
 
 
 def moments(cells: Sequence[tuple[float, int]]) -> tuple[float, float]:

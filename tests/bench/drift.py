@@ -6,7 +6,6 @@
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from functions.monitoring.baseline import Baseline, fit
-from functions.monitoring.judge import Verdict, judge
+from functions.monitoring.judge import judge
 from functions.monitoring.sketch import Profile, Schema
 
 Table = Mapping[str, NDArray[Any]]
@@ -57,9 +56,7 @@ def table(source: Generator, rows: int) -> dict[str, NDArray[Any]]:
         "rarest_flag": (source.random(rows) < 0.0005).astype(float),
         "constant": np.full(rows, 7.0),
         "nearly_constant": np.where(source.random(rows) < 0.001, 8.0, 7.0),
-        **{
-            f"holes_{share}": holes(source.normal(0, 1, rows), share / 1000) for share in (1, 10, 100, 500, 950)
-        },
+        **{f"holes_{share}": holes(source.normal(0, 1, rows), share / 1000) for share in (1, 10, 100, 500, 950)},
         "empty": np.full(rows, np.nan),
         "seconds": source.uniform(1.7e9, 1.7e9 + 86400, rows),
         "tiny": source.normal(0, 1e-9, rows),
@@ -99,9 +96,8 @@ def seen(schema: Schema, data: Table) -> Profile:
     profile = Profile.empty(schema)
     for name, values in data.items():
         tally = profile.columns[name]
-        if tally.column.kind == "category":
-            tally.add_counts(Counter(values.tolist()))
-            tally.settle()
+        if is_text(values):
+            tally.add(values.tolist())
         else:
             tally.add_numbers(values.tolist())
     profile.rows = len(next(iter(data.values())))
@@ -111,6 +107,8 @@ def seen(schema: Schema, data: Table) -> Profile:
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 20_000)
+BASELINES = {1000: 12, 10_000: 4, 100_000: 2}
+"""Rows of a baseline, and how many different ones are made."""
 
 
 def of_three(alarms: Sequence[bool]) -> list[bool]:
@@ -126,7 +124,7 @@ def calibration(windows: int, baselines: Mapping[int, int]) -> Iterator[str]:
         sources = [np.random.default_rng([7, size, number]) for number in range(many)]
         worlds = [(source, trained(table(source, size))) for source in sources]
         for rows in SIZES:
-            count = max(3, windows // many if rows < 20_000 else windows // many // 2)
+            count = max(3, windows // many)
             alarms: list[bool] = []
             twice: list[bool] = []
             blamed = Counter[str]()
@@ -141,17 +139,95 @@ def calibration(windows: int, baselines: Mapping[int, int]) -> Iterator[str]:
                     for violation in verdict.violations
                 )
             most = ", ".join(f"{name} {times}" for name, times in blamed.most_common(3)) or "none"
-            yield (
-                f"| {size:,} | {rows:,} | {len(alarms):,} | {np.mean(alarms):.2%} | {np.mean(twice):.2%} | {most} |"
-            )
+            yield (f"| {size:,} | {rows:,} | {len(alarms):,} | {np.mean(alarms):.2%} | {np.mean(twice):.2%} | {most} |")
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+FAULTS: Mapping[str, frozenset[str]] = {
+    "a fifth is missing": frozenset({"broken"}),
+    "the column is gone": frozenset({"broken"}),
+    "100 times as large": frozenset({"broken"}),
+    "stuck": frozenset({"broken"}),
+    "numbers become words": frozenset({"broken"}),
+    "5 % are of a new category": frozenset({"broken"}),
+    "30 % are of another category": frozenset({"drift"}),
+    "half a deviation larger": frozenset({"drift"}),
+}
+"""Faults, and what they are to be called. A stuck, empty or unit-less column is not put to the test of a fault that it
+cannot have: see `faulty`."""
+FIXED = frozenset({"sides", "days", "states", "even_levels", "rare_level", "one_level"})
+"""Categories with a fixed set of values."""
+LUMPY = ("zeros", "ages", "years", "counts", "ratings", "coin", "rare", "constant", "nearly")
+"""Numbers that are whole, or often the same."""
+
+
+def faulty(fault: str, data: Table) -> Iterator[tuple[str, Table]]:
+    """The table with this fault in one column, for each column that can have it."""
+    for name, values in data.items():
+        text = is_text(values)
+        there = values[values != "nan"] if text else values[~np.isnan(values)]
+        if len(there) < len(values) / 2:
+            continue
+        every = np.arange(len(values))
+        kinds, counts = np.unique(there, return_counts=True)
+        common = kinds[counts.argsort()[::-1]]
+        varied = counts.max() < 0.9 * len(there)
+        changed: NDArray[Any] | None = None
+        if fault == "a fifth is missing":
+            changed = np.where(every % 5 == 0, "" if text else np.nan, values)
+        elif fault == "the column is gone":
+            changed = np.full(len(values), "" if text else np.nan)
+        elif fault == "100 times as large" and not text and (there != 0).mean() > 0.05:
+            changed = values * 100
+        elif fault == "stuck" and varied:
+            changed = np.full(len(values), there[0])
+        elif fault == "numbers become words" and not text:
+            changed = np.full(len(values), "unknown")
+        elif fault == "5 % are of a new category" and name in FIXED:
+            changed = np.where(every % 20 == 0, "never seen", values)
+        elif fault == "30 % are of another category" and name in FIXED and len(kinds) > 1:
+            changed = np.where(every % 10 < 3, common[1], values)
+        elif fault == "half a deviation larger" and not text and varied and not name.startswith(LUMPY):
+            changed = values + there.std() / 2
+        if changed is not None:
+            yield name, {**data, name: changed}
+
+
+def faults(rows: int, times: int) -> Iterator[str]:
+    """Of faults in one column each, the share that is found in the first window, and told for what it is."""
+    yield "| fault | rows of the baseline | tried | found | told right |"
+    yield "|---|---|---|---|---|"
+    sums = np.zeros(3, int)
+    for size in (1000, 10_000):
+        source = np.random.default_rng([8, size])
+        baseline = trained(table(source, size))
+        for fault, groups in FAULTS.items():
+            counts = np.zeros(3, int)
+            for _ in range(times):
+                for name, data in faulty(fault, table(source, rows)):
+                    verdict = judge(baseline, seen(baseline.schema, data))
+                    its = {each.group for each in verdict.violations if each.feature_name == name}
+                    counts += [1, bool(its), bool(its & groups)]
+                    if not its & groups:
+                        print(fault, name, its, file=sys.stderr)
+            sums += counts
+            tried, found, right = counts.tolist()
+            yield f"| {fault} | {size:,} | {tried} | {found / tried:.1%} | {right / tried:.1%} |"
+    tried, found, right = sums.tolist()
+    yield f"| all | | {tried} | {found / tried:.1%} | {right / tried:.1%} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("calibration",))
-    parser.add_argument("--windows", type=int, default=1000)
+    parser.add_argument("part", choices=("calibration", "faults"))
+    parser.add_argument("--windows", type=int, default=240, help="of each size, for calibration")
     options = parser.parse_args()
-    for line in calibration(options.windows, {1000: 50, 10_000: 10, 100_000: 3}):
+    parts = {
+        "calibration": lambda: calibration(options.windows, BASELINES),
+        "faults": lambda: faults(500, 3),
+    }
+    for line in parts[options.part]():
         print(line, flush=True)
 
 
