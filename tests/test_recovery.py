@@ -1,15 +1,15 @@
-"""What an alarm of an endpoint leads to: what is decided on which evidence, that it is done, and that it is written down."""
+"""What an alarm of an endpoint leads to: what is decided on which evidence, what is done, and what is written down."""
 
 import base64
+import contextlib
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pulumi_aws as aws
 import pytest
+from botocore.exceptions import ClientError
 from pretend_aws import CONFIG
 from pretend_cloud import settings
 
@@ -31,7 +31,8 @@ from tests.test_release import GOOD, IMAGE, REPOSITORY, SPEC
 from tests.test_release import Product as Released
 
 PICKY = GOOD.replace(
-    "    return model\n\ndef output", "    if b'x' in data:\n        raise RuntimeError('no such feature')\n    return model\n\ndef output"
+    "    return model\n\ndef output",
+    "    if 'x' in data:\n        raise RuntimeError('no such feature')\n    return model\n\ndef output",
 )
 """A version that fails what its predecessors could answer, once it is asked that."""
 METRICS = {"drift": "drifting", "quality": "quality_drop", "broken-data": "broken_data", "stale": "stale"}
@@ -92,6 +93,7 @@ BETTER: dict[str, Any] = {
     "challenger": {"accuracy": 0.8, "log_loss": 0.4},
     "gain": {"mean": 0.2, "standard_error": 0.01, "accuracy_standard_error": 0.01},
 }
+WORSE = {**BETTER, "gain": {**BETTER["gain"], "mean": 0.01}}
 
 
 class Product(Released):
@@ -137,6 +139,11 @@ class Product(Released):
         }
         for name, text in files.items():
             self.user.s3.put_object(Bucket=self.lake, Key=f"employment/{name}", Body=text.encode())
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every training."""
+        found = self.user.sagemaker.list_pipeline_executions(PipelineName=f"{self.name}-training")
+        return list(found["PipelineExecutionSummaries"])
 
     def asks(self, **event: Any) -> None:
         """A person asks the machine."""
@@ -249,7 +256,88 @@ def product(user: User, tmp_path_factory: pytest.TempPathFactory) -> Product:
     return replace(product, outputs={**outputs, "inbox": inbox, "first": first})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quickly(user: User) -> None:
+    """An alarm's minute takes 1.2 seconds."""
+    assert user.ask("/_slipway/pace", {"second": 0.02})[0] == 200
+
+
 def test_broken_data_call_a_person_and_ringing_again_is_the_same_incident(product: Product) -> None:
     product.rings("broken-data")
     incident = product.incident("data", lambda known: known.needs)
     assert incident.decision == "page"
+    assert "the data are broken upstream" in incident.why
+    recovered = product.incident("data", lambda known: known.status == "recovered")
+    assert (recovered.id, recovered.recovered > recovered.opened) == (incident.id, True)
+
+
+def test_a_young_release_that_is_worse_than_its_predecessor_is_taken_back(product: Product) -> None:
+    before = product.live()
+    for _ in range(60):
+        product.ask()
+    picky = product.new_version(PICKY)
+    assert product.release(picky).ok
+    asked = 0
+    while product.live() == picky and asked < 4000:
+        product.ask()
+        with contextlib.suppress(ClientError):
+            product.ask(body=b"x")
+        asked += 1
+    incident = product.incident("service", lambda known: known.status == "recovered")
+
+    assert product.live() == before
+    assert (incident.decision, incident.serves) == ("roll-back", before)
+    assert "requests failed, before 0 of" in incident.why
+    assert any("went back to version" in each for each in incident.done)
+    entry = product.entries("live")[-1]
+    assert (entry.package_arn, entry.evidence["rollback"]) == (before, True)
+    assert incident.id in entry.evidence["reason"]
+
+
+def test_what_runs_away_is_stopped(product: Product) -> None:
+    product.rings("spending")
+    incident = product.incident("cost", lambda known: known.needs)
+    assert incident.decision == "stop"
+    assert incident.done == ()
+
+
+def test_a_world_that_moved_is_learnt_once_and_offered(product: Product) -> None:
+    product.dictate(TRUSTED)
+    product.rings("drift")
+    product.incident("world", lambda known: any("training is started" in event.what for event in known.timeline))
+    product.rings("quality")
+    joined = product.incident("quality", lambda known: known.done)
+    incident = product.incident("world", lambda known: known.done)
+
+    assert (joined.decision, incident.decision) == ("retrain", "retrain")
+    assert joined.done[0].startswith(f"a retraining runs already, for incident {incident.id}")
+    version = incident.needs[0].split()[2].rstrip(",")
+    assert f"slipway approve {product.name} {version}" in incident.needs[0]
+    assert "it beats the champion" in incident.done[0]
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/{product.name}/{version}"
+    package = product.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_a_challenger_that_loses_is_rejected(
+    product: Product,
+) -> None:
+    poisoned = {**TRUSTED, "new": {"labels": 900, "positives": 0.95}}
+    product.dictate(poisoned, WORSE)
+    product.rings("drift")
+    held = product.incident("world", lambda known: known.evidence.get("held"))
+    runs = len(product.runs())
+    assert "95% of the new labels are positive" in held.needs[0]
+    assert f"--confirm {held.id}" in held.needs[-1]
+
+    product.asks(confirm=held.id, why="a campaign, I asked them")
+    incident = product.incident("world", lambda known: known.done)
+    assert incident.id == held.id
+    assert any("a campaign, I asked them" in event.what for event in incident.timeline)
+    assert len(product.runs()) == runs + 1
+    rejected = product.sagemaker.list_model_packages(
+        ModelPackageGroupName=product.name, ModelApprovalStatus="Rejected"
+    )["ModelPackageSummaryList"]
+    [arn] = [each["ModelPackageArn"] for each in rejected]
+    why = product.sagemaker.describe_model_package(ModelPackageName=arn)["ApprovalDescription"]
+    assert "not better than the champion for certain" in why

@@ -171,10 +171,10 @@ class Product:
         described = self.user.sagemaker.describe_model_package(ModelPackageName=arn)
         return str(described["CustomerMetadataProperties"]["run"])
 
-    def ask(self, **named: str) -> str:
-        answer = self._runtime.invoke_endpoint(EndpointName=self.name, Body=b"1", ContentType="text/csv", **named)
-        body: bytes = answer["Body"].read()
-        return body.decode()
+    def ask(self, body: bytes = b"1", **named: str) -> str:
+        answer = self._runtime.invoke_endpoint(EndpointName=self.name, Body=body, ContentType="text/csv", **named)
+        told: bytes = answer["Body"].read()
+        return told.decode()
 
     def described(self) -> dict[str, Any]:
         found: dict[str, Any] = self.user.sagemaker.describe_endpoint(EndpointName=self.name)
