@@ -46,6 +46,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.rehearsal.provider import ProviderError
     from infra.rehearsal.session import PolicyViolation
     from infra.releases import NoRelease
+    from infra.retraining import NotRetrained
     from infra.settings import SettingsError
 
     try:
@@ -63,6 +64,7 @@ def explained(as_json: bool) -> Iterator[None]:
         DeploymentError,
         NoRelease,
         NoReport,
+        NotRetrained,
         NotReviewed,
         NotStopped,
         ProviderError,
@@ -552,6 +554,33 @@ def stop(
             for problem in each.problems:
                 show.error(problem)
         if failed or any(each.problems for each in done):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def retrain(
+    stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
+    confirm: Annotated[
+        str | None, typer.Option(metavar="INCIDENT", help="Let the retraining go on that this incident holds.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="Why; with --confirm, what makes you trust the data.")] = "",
+    recent: Annotated[
+        bool, typer.Option("--recent", help="Train only on labels that the version that serves has not seen.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model again on what is new, with every guard. Exit code 0 where a better version waits for approval."""
+    with explained(as_json):
+        from infra.reach import reach
+        from infra.retraining import retrain as retrained
+
+        result = retrained(reach(stack), confirm=confirm, why=why, memory="recent" if recent else "all", say=show.say)
+        if as_json:
+            print(json.dumps(result.to_dict(), indent=2))
+        else:
+            for line in result.lines():
+                show.out.print(line, markup=False)
+        if not result.offered:
             raise typer.Exit(FAILED)
 
 

@@ -123,7 +123,7 @@ def _run(client: Client, endpoint: str, name: str, asked: Mapping[str, Any], say
             raise
         raise NoRelease(f"there is no state machine {endpoint}-release: deploy the stack {endpoint} first") from error
     doing = ""
-    for state in _states(states, execution):
+    for state in states_of(states, execution):
         if state in DOING and state != doing:
             doing = state
             say(f"{endpoint} {DOING[state]}")
@@ -145,7 +145,7 @@ def _run(client: Client, endpoint: str, name: str, asked: Mapping[str, Any], say
     )
 
 
-def _states(states: Any, execution: str) -> Iterator[str]:
+def states_of(states: Any, execution: str) -> Iterator[str]:
     """The names of the states as an execution enters them, until it ends."""
     seen, polls = 0, 0
     while True:

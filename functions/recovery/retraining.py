@@ -343,7 +343,7 @@ def judge(recovery: Recovery, of: Training) -> Recovery:
         }
         outcome = f"rejects version {version}"
     else:
-        command = f"slipway approve {at.endpoint} {version} --reviewer YOU"
+        command = f"slipway approve {at.endpoint} {version} --as YOU --why '…'"
         told = {
             "done": [f"trained version {version}: {why}"],
             "needs": [f"approve version {version}, if its evaluation convinces you: `{command}`"],
