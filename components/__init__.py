@@ -26,10 +26,12 @@ from components.model_role import ModelRole
 from components.network import Network, NetworkSpec
 from components.nodes import NodePool, Nodes
 from components.prediction_api import ApiGatewayAccount, PredictionApi, PredictionApiSpec
+from components.quality_monitor import QualityMonitor, QualityMonitorSpec
 from components.queues import Queues, QueuesSpec, check_quotas
 from components.recovery import Recovery, RecoverySpec, RetrainingSpec
 from components.release import Release, ReleaseSpec
 from components.runbook import Runbook
+from components.service_monitor import ServiceMonitor, ServiceMonitorSpec
 from components.spending_monitor import SpendingMonitor, SpendingSpec, Watched
 from components.team import Share, Team, TeamName, TeamSpec
 from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingPipeline
@@ -85,6 +87,8 @@ __all__ = [
     "PipelineSpec",
     "PredictionApi",
     "PredictionApiSpec",
+    "QualityMonitor",
+    "QualityMonitorSpec",
     "Queues",
     "QueuesSpec",
     "RealTimeSpec",
@@ -98,6 +102,8 @@ __all__ = [
     "Runbook",
     "ScaleToZeroSpec",
     "ServerlessSpec",
+    "ServiceMonitor",
+    "ServiceMonitorSpec",
     "Share",
     "SpendingMonitor",
     "SpendingSpec",

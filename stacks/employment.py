@@ -28,6 +28,8 @@ from components import (
     PipelineSpec,
     PredictionApi,
     PredictionApiSpec,
+    QualityMonitor,
+    QualityMonitorSpec,
     RealTimeSpec,
     Recovery,
     RecoverySpec,
@@ -35,6 +37,8 @@ from components import (
     Release,
     ReleaseSpec,
     Runbook,
+    ServiceMonitor,
+    ServiceMonitorSpec,
     SpendingMonitor,
     SpendingSpec,
     TrainingPipeline,
@@ -93,6 +97,8 @@ class Employment(Stack):
     recovery: RecoverySpec = RecoverySpec()
     features: FeatureStoreSpec = FeatureStoreSpec()
     data: DataMonitorSpec = DataMonitorSpec()
+    quality: QualityMonitorSpec = QualityMonitorSpec()
+    service: ServiceMonitorSpec = ServiceMonitorSpec()
     freshness: FreshnessSpec = FreshnessSpec()
     budget: BudgetSpec = BudgetSpec()
     spending: SpendingSpec = SpendingSpec()
@@ -299,8 +305,34 @@ class Employment(Stack):
                     **lake,
                     **shared,
                 )
-                parts.append(data)
-                served |= {"data_schedule_name": data.schedule_name, "data_function_name": data.function_name}
+                quality = QualityMonitor(
+                    name,
+                    self.quality,
+                    endpoint_name=endpoint.endpoint_name,
+                    model_package_arn=model_package_arn(name, self.model_version),
+                    ledger_bucket=platform.ledger_bucket,
+                    ledger_bucket_arn=platform.ledger_bucket_arn,
+                    **lake,
+                    **shared,
+                )
+                service = ServiceMonitor(
+                    name,
+                    self.service,
+                    endpoint_name=endpoint.endpoint_name,
+                    max_latency_ms=self.endpoint.max_latency_ms,
+                    **lake,
+                    **shared,
+                )
+                parts += [data, quality, service]
+                served |= {
+                    "data_schedule_name": data.schedule_name,
+                    "data_function_name": data.function_name,
+                    "quality_schedule_name": quality.schedule_name,
+                    "quality_function_name": quality.function_name,
+                    "service_schedule_name": service.schedule_name,
+                    "service_function_name": service.function_name,
+                    "ground_truth_uri": quality.ground_truth_uri,
+                }
             if self.api:
                 api = PredictionApi(name, self.api, schema=SCHEMA, endpoint_name=endpoint.endpoint_name, **shared)
                 parts.append(api)
