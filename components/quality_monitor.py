@@ -32,6 +32,8 @@ class FloorsSpec(Spec):
 class QualityMonitorSpec(MonitorSpec):
     """How often labels are looked for, how long they may take, and when what they say wakes someone."""
 
+    timeout_seconds: int = Field(default=120, ge=60, le=900)
+    """What a run has not read by then, the next one reads."""
     label_days: int = Field(default=30, ge=1, le=365)
     """How long labels may take: what has none by then will not get any."""
     most_rows: int = Field(default=100_000, ge=1000, le=1_000_000)
