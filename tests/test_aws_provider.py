@@ -544,6 +544,18 @@ def test_code_is_zipped_alike_for_alike_contents_and_a_change_is_seen(tmp_path: 
     assert provider().diff(FUNCTION, first, second, ()).changed == ("code",)
 
 
+def test_a_function_is_found_and_deleted_though_the_files_of_its_code_are_gone(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text("def handler(event, context):\n    return 1\n")
+    archive = {SIGNATURE: ARCHIVE, "assets": {"app.py": {SIGNATURE: ASSET, "path": str(file)}}}
+    inputs = world.aws.check(FUNCTION, "f", None, {**CASES[FUNCTION].inputs(world), "code": archive})
+    id_, outputs = world.aws.create(FUNCTION, inputs, f"gone-{world.number()}")
+    file.unlink()
+    assert world.aws.read(FUNCTION, id_, inputs, outputs)
+    world.aws.delete(FUNCTION, id_, inputs, outputs)
+    assert world.aws.read(FUNCTION, id_, inputs, outputs) is None
+
+
 # --- with the engine ------------------------------------------------------------------------------------------------
 
 

@@ -207,7 +207,8 @@ class AwsProvider:
     def read(self, type_: str, id_: str, inputs: Props, outputs: Props) -> Props | None:
         """See Provider."""
         row = _row(type_)
-        values = self._values(row, inputs, {**_beside(outputs, inputs), "id": id_})
+        # What a function's code was made of may be gone by now, and is not needed to find or delete the function.
+        values = self._values(row, inputs, {**_beside(outputs, inputs), "id": id_, "zip": b""})
         try:
             response = self._look(row, values)
         except AwsError as error:
@@ -266,7 +267,8 @@ class AwsProvider:
     def delete(self, type_: str, id_: str, inputs: Props, outputs: Props) -> None:
         """See Provider."""
         row = _row(type_)
-        values = self._values(row, inputs, {**_beside(outputs, inputs), "id": id_, "before": inputs, "response": {}})
+        known = {**_beside(outputs, inputs), "id": id_, "before": inputs, "response": {}, "zip": b""}
+        values = self._values(row, inputs, known)
         if type_ == BUCKET and inputs.get("forceDestroy"):
             self._empty(id_, locked=bool(inputs.get("objectLockEnabled")))
         refused = None
@@ -293,7 +295,8 @@ class AwsProvider:
     def _values(self, row: Type, inputs: Props, known: Mapping[str, Any]) -> Values:
         """What templates and arguments are made from."""
         here = {"account": self._account, "region": self._region}
-        packed = {"zip": assets.zipped(inputs["code"])} if assets.is_archive(inputs.get("code")) else {}
+        to_pack = "zip" not in known and assets.is_archive(inputs.get("code"))
+        packed = {"zip": assets.zipped(inputs["code"])} if to_pack else {}
         return Values(inputs, {**row.assumed, **packed, **known, **here})
 
     def _derive(self, row: Type, values: Values) -> None:
