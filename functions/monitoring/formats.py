@@ -189,7 +189,7 @@ def _levels(cells: Iterable[tuple[float, int]]) -> list[list[float]]:
 def read_statistics(document: Mapping[str, Any], outputs: Iterable[str] = ()) -> Profile:
     """What a statistics.json tells; `outputs` are those of its features that the model answers.
 
-    A feature without a distribution is one without values. Raises ValueError where it is no such file.
+    Raises ValueError where it is no such file.
     """
     return _told("statistics.json", lambda: _profile(document, frozenset(outputs)))
 
@@ -203,16 +203,19 @@ def _told(file: str, read: Callable[[], Told]) -> Told:
 
 def _profile(document: Mapping[str, Any], outputs: frozenset[str]) -> Profile:
     tallies: dict[bool, list[Tally]] = {False: [], True: []}
+    count = int(document["dataset"]["item_count"])
     for feature in document["features"]:
         answered = feature["name"] in outputs or feature.get("part") == "prediction"
-        tallies[answered].append(_text_tally(feature) if "string_statistics" in feature else _number_tally(feature))
+        tallies[answered].append(
+            _text_tally(feature) if "string_statistics" in feature else _number_tally(feature, count)
+        )
     if not tallies[False]:
         raise ValueError("this statistics.json has no features: a baseline needs some")
     schema = Schema(*(tuple(tally.column for tally in tallies[answered]) for answered in (False, True)))
     profile = Profile.empty(schema)
     profile.columns = {tally.column.name: tally for tally in tallies[False]}
     profile.outputs = {tally.column.name: tally for tally in tallies[True]}
-    profile.rows = int(document["dataset"]["item_count"])
+    profile.rows = count
     profile.answers = max((tally.total for tally in tallies[True]), default=0)
     return profile
 
@@ -231,9 +234,10 @@ def _text_tally(feature: Mapping[str, Any]) -> Tally:
     return tally
 
 
-def _number_tally(feature: Mapping[str, Any]) -> Tally:
+def _number_tally(feature: Mapping[str, Any], rows: int) -> Tally:
+    """Of numbers, or of a feature of which nothing is told: it had no values in any of the rows."""
     told = feature.get("numerical_statistics") or {}
-    common = told.get("common") or {"num_missing": 0}
+    common = told.get("common") or {"num_missing": rows}
     sketch = ((told.get("distribution") or {}).get("kll") or {}).get("sketch") or {"data": ()}
     counts = Counter[float]()
     for level, items in enumerate(sketch["data"]):

@@ -28,7 +28,9 @@ shared, ALPHA is to be so many times smaller, that two of three windows are no m
 CERTAIN: Final = 0.1
 """Each test for broken data gets this part of ALPHA: there are some for each column, and they call a person."""
 MISSING_FLOOR: Final = 0.01
-"""The least change of the share of missing values that matters."""
+"""The least rise of the share of missing values that matters."""
+FILLED_FLOOR: Final = 0.05
+"""The least fall of that share: no model is the worse for it, but it may be the better for learning from them."""
 WRONG_FLOOR: Final = 0.005
 """The least share of wrong values that matters: of another type, never seen, infinite, out of range; and more than
 WRONG_ROWS of them in any case, so that one says nothing."""
@@ -241,11 +243,8 @@ class _Comparison:
     def _broken(self) -> Iterator[Violation]:
         yield from self._missing()
         yield from self._wrong_type()
-        if self.numeric:
-            yield from self._out_of_range()
-        else:
-            yield from self._unseen()
-        yield from self._stuck()
+        # What is out of range or never seen is not said to be stuck as well.
+        yield from [*(self._out_of_range() if self.numeric else self._unseen())] or self._stuck()
 
     def _missing(self) -> Iterator[Violation]:
         missing, total = self.now.missing, self.now.total
@@ -262,7 +261,7 @@ class _Comparison:
         moved = missing / total - (known / of_known if of_known else 0.0)
         if moved > MISSING_FLOOR and self._rose(known, of_known, missing, total):
             yield self._told(check, text, "broken")
-        elif -moved > MISSING_FLOOR and self._rose(of_known - known, of_known, total - missing, total):
+        elif -moved > FILLED_FLOOR and self._rose(of_known - known, of_known, total - missing, total):
             # More is known than in training: nobody has to mend that, but the model has not seen it.
             yield self._told(check, text, "drift")
 
