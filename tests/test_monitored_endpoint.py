@@ -17,10 +17,10 @@ from botocore.exceptions import ClientError
 from components.function import ROOT, source
 from functions import ledger
 from functions.monitoring.emf import DIMENSION, NAMESPACE
+from functions.monitoring.quality import Quality
 from functions.quality_monitor.formats import statistics
 from tests.emulated import User, new, until
 from tests.served_models import archive
-from tests.test_quality_monitor import quality
 
 LAKE, LEDGER = "lake", "the-ledger"
 PROGRAM = """
@@ -85,7 +85,9 @@ class Watched:
             monitor: self._function(monitor, f"functions/{monitor}_monitor") for monitor in ("service", "quality")
         }
         user.sagemaker.create_model_package_group(ModelPackageGroupName="watched")
-        good = quality([(0.9, 1)] * 425 + [(0.9, 0)] * 75 + [(0.1, 0)] * 425 + [(0.1, 1)] * 75)
+        good = Quality()
+        for probability, label in [(0.9, 1)] * 425 + [(0.9, 0)] * 75 + [(0.1, 0)] * 425 + [(0.1, 1)] * 75:
+            good.add(probability, label)
         user.s3.put_object(Bucket=LAKE, Key="models/model.tar.gz", Body=archive(PROGRAM))
         user.s3.put_object(
             Bucket=LAKE, Key="models/statistics.json", Body=json.dumps(statistics(good, datetime.now(UTC)))
@@ -266,7 +268,7 @@ def rows(source_: random.Random, right: float) -> tuple[str, str]:
     return "\n".join(map(str, said)), "\n".join(map(str, labels))
 
 
-def label(watched: Watched, told: Sequence[tuple[str, str]]) -> None:
+def put_labels(watched: Watched, told: Sequence[tuple[str, str]]) -> None:
     lines = [
         json.dumps(
             {
@@ -292,7 +294,7 @@ def test_labels_that_turn_ring_though_the_inputs_are_the_same(watched: Watched, 
             watched.runtime.invoke_endpoint(EndpointName=endpoint, Body=body, ContentType="text/csv", InferenceId=name)
             told.append((name, labels))
         assert watched.user.ask("/_slipway/flush", {})[0] == 200
-        label(watched, told)
+        put_labels(watched, told)
         report = watched.runs("quality", endpoint, OF_QUALITY)
         found.append((report["status"], report["rows"], report["quality_drop"]))
         if right > 0.8:
