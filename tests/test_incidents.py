@@ -272,6 +272,15 @@ class TestANote:
         assert "- **Next step**: `slipway monitor show churn-prod data`" in lines
         assert "- 2026-11-21 10:00:00 churn-prod-drift rings: 2 of 3" in lines
 
+    def test_tells_what_one_called_in_one_go_in_a_line(self):
+        calls = [*(f"PutMetricAlarm churn-{number} by root" for number in range(3)), "CreateEndpoint churn by root"]
+        events = [Event(at=after(number), what=what, source="cloudtrail") for number, what in enumerate(calls)]
+        stopped = Event(at=after(3600), what="DeleteFunction churn-data by root", source="cloudtrail")
+        refused = Event(at=after(4), what="DeleteEndpoint churn by root (refused: AccessDenied)", source="cloudtrail")
+        text = note.markdown(incident(timeline=[*events, refused, stopped]))
+        assert "- 2026-11-21 10:00:00 4 calls within 3 s by root: PutMetricAlarm (3), CreateEndpoint\n" in text
+        assert "10:00:04 DeleteEndpoint churn by root (refused" in text and "11:00:00 DeleteFunction churn-data" in text
+
     @pytest.mark.parametrize(
         ("told", "words"),
         [

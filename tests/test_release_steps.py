@@ -322,12 +322,27 @@ def test_a_note_says_what_happened_why_and_what_to_do() -> None:
     )
     text = markdown(found)
     first, done, needed = text.splitlines()[:3]
-    assert first == "# churn: version 8 did not go live (recovered)"
+    assert first == "# churn: version 8 did not go live: churn-errors rang (recovered)"
     assert "version 7 serves" in done and "aws logs tail /aws/sagemaker/Endpoints/churn" in needed
     story = text[text.index("## Timeline") :]
     assert story.index("10:00:00") < story.index("10:01:00 RollingBack") < story.index("10:02:00")
     for part in ("ben (better)", "model-package/churn/7", "`alarms.churn-errors`: 2 of 3", "slipway release churn 8"):
         assert part in text
+
+
+def test_of_one_that_was_stopped_from_outside_a_rollout_may_go_on() -> None:
+    error = {"Error": "ABORTED", "Cause": json.dumps({"errorMessage": "the release was aborted"})}
+    found = incident.of(
+        {"template": {"endpoint": "churn"}, "model_package_arn": PACKAGE, "error": error},
+        execution="arn:execution",
+        started="2026-11-21T10:00:00Z",
+        failed="2026-11-21T10:02:00Z",
+        reason="the release was aborted",
+        live=PACKAGE.replace("/8", "/7"),
+        runbook="https://runbook",
+        token="arn:execution",
+    )
+    assert found.decision == "stopped" and "slipway history churn" in markdown(found).splitlines()[2]
 
 
 def test_where_it_is_not_known_what_serves_somebody_is_needed_first_of_all_to_see() -> None:

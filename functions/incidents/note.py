@@ -5,6 +5,7 @@ Somebody reads it who was woken by it. What is long stands below what is urgent;
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +18,10 @@ SHOWN: Final = 60
 COLUMNS: Final = 15
 """How many of the columns that moved a note shows."""
 LONGEST_VALUE: Final = 400
+IN_ONE_GO: Final = 4
+"""So many calls of one caller, with nothing else between them, are told together."""
+ONE_GO_SECONDS: Final = 60
+CALLED: Final = re.compile(r" by (\S+)$")
 
 
 def markdown(incident: Incident) -> str:
@@ -81,7 +86,7 @@ def _facts(incident: Incident) -> Iterator[str]:
     facts = {
         "Incident": f"{incident.id}, {incident.status}",
         "Opened": _time(incident.opened),
-        "Recovered": f"{_time(incident.recovered)}, after {lasted(incident)}" if incident.recovered else "",
+        "Recovered": _recovered(incident),
         "Closed": f"{_time(incident.closed)} by {_text(incident.closed_by)}" if incident.closed else "",
         "Rang": f"`{incident.alarm}`" if incident.alarm else "",
         "Decided": _text(": ".join(filter(None, [incident.decision, incident.why]))),
@@ -91,6 +96,13 @@ def _facts(incident: Incident) -> Iterator[str]:
         "Runbook": incident.runbook,
     }
     yield from (f"- **{name}**: {value}" for name, value in facts.items() if value)
+
+
+def _recovered(incident: Incident) -> str:
+    if not incident.recovered:
+        return ""
+    at_once = incident.recovered == incident.opened
+    return _time(incident.recovered) + ("" if at_once else f", after {lasted(incident)}")
 
 
 def _body(incident: Incident) -> Iterator[str]:
@@ -119,11 +131,46 @@ def _moved(incident: Incident) -> list[str]:
 
 
 def _timeline(events: Sequence[Event]) -> list[str]:
-    told = [f"- {_time(event.at)} {_text(event.what)}" for event in events]
+    told = [_together(group) for group in _groups(events)]
     if len(told) <= SHOWN:
         return told
     half = SHOWN // 2
     return [*told[:half], f"- … {len(told) - 2 * half} more", *told[-half:]]
+
+
+def _groups(events: Sequence[Event]) -> Iterator[list[Event]]:
+    """Events one by one, but what one person or role called in one go (a deployment, for example) together."""
+    group: list[Event] = []
+    for event in events:
+        if group and not (_caller(event) and _caller(event) == _caller(group[-1]) and _soon(group[-1], event)):
+            yield from _whole_or_single(group)
+            group = []
+        group.append(event)
+    yield from _whole_or_single(group)
+
+
+def _whole_or_single(group: list[Event]) -> Iterator[list[Event]]:
+    yield from [group] if len(group) >= IN_ONE_GO else [[event] for event in group]
+
+
+def _together(group: Sequence[Event]) -> str:
+    first = group[0]
+    if len(group) == 1:
+        return f"- {_time(first.at)} {_text(first.what)}"
+    took = span((moment(group[-1].at) - moment(first.at)).total_seconds())
+    counted = Counter(event.what.partition(" ")[0] for event in group)
+    calls = ", ".join(f"{name} ({number})" if number > 1 else name for name, number in counted.items())
+    return f"- {_time(first.at)} {len(group)} calls within {took} by {_text(_caller(first))}: {calls}"
+
+
+def _caller(event: Event) -> str:
+    """Who made a call that CloudTrail tells of; a call that was refused stands alone."""
+    found = CALLED.search(event.what) if event.source == "cloudtrail" else None
+    return found[1] if found else ""
+
+
+def _soon(one: Event, other: Event) -> bool:
+    return (moment(other.at) - moment(one.at)).total_seconds() <= ONE_GO_SECONDS
 
 
 def _evidence(found: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -144,7 +191,7 @@ def _time(at: str) -> str:
 def _text(told: str) -> str:
     """A text that stays one: no HTML, no links, no heading; what is between backquotes is code."""
     parts = re.split(r"(`[^`]*`)", line(told))
-    plain = "".join(part if part[:1] == "`" else re.sub(r"([<\[`])", r"\\\1", part) for part in parts)
+    plain = "".join(part if part[:1] == "`" else re.sub(r"([<`]|(?<=\])\()", r"\\\1", part) for part in parts)
     return re.sub(r"^([#>+*|-]|\d+[.)])", r"\\\1", plain)
 
 

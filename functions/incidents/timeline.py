@@ -28,9 +28,11 @@ PAGES: Final = 4
 """Of 50 events, for each service, the newest first: CloudTrail answers two requests a second."""
 DATED: Final = re.compile(r"20\d{6}(v\d)?$")
 """What CloudTrail writes behind the names of Lambda's operations."""
+VERSION: Final = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d+:model-package/[\w-]+/(\d+)")
 DULL: Final = frozenset({"AddTags", "TagResource", "UntagResource"})
 NAMES: Final = (
     *("endpointName", "functionName", "inferenceComponentName", "modelName", "endpointConfigName", "modelPackageArn"),
+    "modelPackageGroupName",
     *("alarmName", "alarmNames", "rule", "name", "resourceId"),
 )
 """Where a call says what it is about."""
@@ -181,11 +183,16 @@ def _of_call(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> Event 
     action = DATED.sub("", record["eventName"])
     if action in DULL:
         return None
-    about = next((parameters[name] for name in NAMES if parameters.get(name)), "")
-    subject = ", ".join(map(str, about)) if isinstance(about, list) else str(about)
+    about: Any = next((parameters[name] for name in NAMES if parameters.get(name)), "")
+    subject = short(", ".join(map(str, about)) if isinstance(about, list) else str(about))
     refused = f" (refused: {record['errorCode']})" if record.get("errorCode") else ""
     what = f"{action} {subject} by {_who(record.get('userIdentity', {}))}{refused}"
     return Event(at=record["eventTime"], what=what, source="cloudtrail")
+
+
+def short(text: str) -> str:
+    """A text with versions instead of the ARNs of model packages."""
+    return VERSION.sub(r"version \1", text)
 
 
 def _who(identity: Mapping[str, Any]) -> str:

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from functions.incidents.core import Event, Incident
+from functions.incidents.timeline import short
 
 KIND: Final = "release"
+STOPPED: Final = ("ABORTED", "TIMED_OUT")
+"""How an execution ends from outside."""
 
 
 def of(
@@ -29,20 +32,20 @@ def of(
         endpoint=endpoint,
         kind=KIND,
         opened=failed,
-        what=f"version {_short(package)} did not go live",
+        what=f"version {_short(package)} did not go live: {_cause(reason, alarms)}",
         # What serves is what served before: nobody waits for anything.
         status="recovered" if serves else "open",
         recovered=failed if serves else "",
         alarm=min(alarms, default=""),
-        decision="take it back" if release.get("previous") else "not begun",
+        decision=_decision(release),
         why=reason,
         timeline=[
-            Event(at=started, what=f"the release of {package} began, by {by}", source="release"),
-            *(Event(at=at, what=what, source="release") for at, what in release.get("timeline", [])),
+            Event(at=started, what=f"the release of {short(package)} began, by {by}", source="release"),
+            *(Event(at=at, what=short(what), source="release") for at, what in release.get("timeline", [])),
             Event(at=failed, what="the release failed", source="release"),
         ],
         done=[f"version {_short(live)} serves, as before"] if serves else [],
-        needs=_needs(endpoint, package, serves, bool(alarms)),
+        needs=_needs(release, package, reason, serves),
         runbook=runbook,
         release=package,
         serves=live,
@@ -59,10 +62,26 @@ def _short(package: str) -> str:
     return package.rpartition("/")[2]
 
 
-def _needs(endpoint: str, package: str, serves: bool, alarmed: bool) -> list[str]:
+def _decision(release: Mapping[str, Any]) -> str:
+    if release.get("error", {}).get("Error") in STOPPED:
+        return "stopped"
+    return "taken back" if release.get("configuration") else "refused"
+
+
+def _cause(reason: str, alarms: Mapping[str, str]) -> str:
+    """Why, in as few words as there are."""
+    return f"{', '.join(sorted(alarms))} rang" if alarms else reason
+
+
+def _needs(release: Mapping[str, Any], package: str, reason: str, serves: bool) -> list[str]:
+    endpoint = release["template"]["endpoint"]
     first = [] if serves else [f"see whether the endpoint serves: `slipway history {endpoint}`"]
-    log = f"see what the candidate said: `aws logs tail /aws/sagemaker/Endpoints/{endpoint} --since 1h`"
     again = f"once that is mended: `slipway release {endpoint} {_short(package)}`"
-    if alarmed:
+    if _decision(release) == "stopped":
+        return [f"see what serves, as a rollout that has begun goes on: `slipway history {endpoint}`", again]
+    if _decision(release) == "refused":  # nothing of it was started
+        return [*first, f"mend what it was refused for: {reason}", again]
+    log = f"see what the candidate said: `aws logs tail /aws/sagemaker/Endpoints/{endpoint} --since 1h`"
+    if release.get("alarms_seen"):
         return [*first, log, "hold the alarm's reason against the timeline: did the candidate cause it?", again]
-    return [*first, "change what the reason names", log, again]
+    return [*first, f"mend the cause: {reason}", log, again]
