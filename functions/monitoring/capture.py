@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from functions.monitoring.counting import Categories, Counting, Events, PlainNumbers, Values, numpy_numbers
-from functions.monitoring.lines import Lines, about, msgspec_split, plain_split, side
+from functions.monitoring.lines import Lines, Payloads, about, msgspec_split, plain_split, side
 from functions.monitoring.payloads import csv_rows, flattened, from_base64, json_rows, json_values
 from functions.monitoring.sketch import Column, Profile, Schema, Tally, count_into, text_of
 
@@ -23,7 +23,7 @@ TIERS: Final = {"standard library": (), "msgspec": ("msgspec",), "numpy": ("msgs
 """What `profile` can read with, and the packages it needs, the fastest last."""
 TIER: Final = [tier for tier, needed in TIERS.items() if all(map(find_spec, needed))][-1]
 """What `profile` reads with where it is not told."""
-BLOCK_BYTES: Final = 200_000
+BLOCK_BYTES: Final = 400_000
 """So much is read at a time. In larger blocks the values leave the processor's cache before they are counted."""
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, RecursionError, csv.Error)
 
@@ -148,18 +148,20 @@ class _Side:
         self._loads = loads
         self._of_requests = of_requests
 
-    def add(self, payloads: Sequence[tuple[str, str]]) -> int:
+    def add(self, payloads: Payloads) -> int:
         """Count a block of payloads; the number of their rows."""
         if not self._names:
             return 0
-        texts: dict[str, list[str]] = {"CSV": [], "JSON": []}
-        for encoding, data in payloads:
-            try:
-                if encoding == "BASE64":
-                    encoding, data = from_base64(data)
-                texts[encoding].append(data)
-            except _UNREADABLE:
-                self._profile.add_malformed(data)
+        texts = {"CSV": payloads.get("CSV", []), "JSON": payloads.get("JSON", [])}
+        for encoding in payloads.keys() - texts.keys():
+            for data in payloads[encoding]:
+                try:
+                    if encoding != "BASE64":
+                        raise ValueError(f"encoding {encoding!r} is none of CSV, JSON and BASE64")
+                    held, text = from_base64(data)
+                    texts[held].append(text)
+                except ValueError:
+                    self._profile.add_malformed(data)
         return self._add_csv(texts["CSV"]) + self._add_json(texts["JSON"])
 
     def finish(self) -> None:
@@ -177,15 +179,19 @@ class _Side:
                 except _UNREADABLE:
                     self._profile.add_malformed(text)
             return self._add_lists(lists, are_texts=True)
-        rows = [row for row in together.split("\n") if row]
-        if self._width > 1:
-            commas = self._width - 1
-            fit = [row for row in rows if row.count(",") == commas]
-            if len(fit) < len(rows):
-                for row in rows:
-                    self._check_width(row.split(","))
-                rows = fit
-        return self._add_flat(",".join(rows).split(","), are_texts=True) if rows else 0
+        together = together.strip("\n")
+        while "\n\n" in together:
+            together = together.replace("\n\n", "\n")
+        if not together:
+            return 0
+        if self._width == 1:
+            return self._add_flat(together.replace("\n", ",").split(","), 1, are_texts=True)
+        # Each row has as many values as it should if each newline is where it then is among all the values.
+        stride, newlines = self._width + 1, together.count("\n")
+        values = together.replace("\n", ",\n,").split(",")
+        if len(values) == (newlines + 1) * stride - 1 and values[self._width :: stride].count("\n") == newlines:
+            return self._add_flat(values, stride, are_texts=True)
+        return self._add_lists([row.split(",") for row in together.split("\n")], are_texts=True)
 
     def _add_json(self, texts: list[str]) -> int:
         lists: list[list[Any]] = []
@@ -214,20 +220,20 @@ class _Side:
                 for row in rows:
                     self._check_width(row)
                 rows = fit
-        return self._add_flat([*chain.from_iterable(rows)], are_texts)
+        return self._add_flat([*chain.from_iterable(rows)], self._width, are_texts)
 
     def _check_width(self, row: Sequence[Any]) -> None:
         if (width := len(row)) != self._width:
             self._profile.widths[width] = self._profile.widths.get(width, 0) + 1
             self._profile.add_malformed(",".join(text_of(value) or "" for value in row))
 
-    def _add_flat(self, values: Values, are_texts: bool) -> int:
+    def _add_flat(self, values: Values, stride: int, are_texts: bool) -> int:
+        """Count rows one after the other, each of them as long as `stride`."""
         if not values:
             return 0
-        width = self._width
-        self._numbers.add([values[place::width] for place in self._number_places], are_texts)
-        self._categories.add([values[place::width] for place in self._category_places], are_texts)
-        return len(values) // width
+        self._numbers.add([values[place::stride] for place in self._number_places], are_texts)
+        self._categories.add([values[place::stride] for place in self._category_places], are_texts)
+        return len(values[::stride])
 
     def _add_named(self, rows: list[dict[str, Any]]) -> int:
         if not rows:

@@ -2,12 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from math import nan
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-from functions.monitoring.sketch import FAR, MOST_EVENTS, NEGATIVE_ZERO, Profile, Tally, keys_of, rank, text_of, trim
+from functions.monitoring.sketch import (
+    FAR,
+    MOST_EVENTS,
+    NEGATIVE_ZERO,
+    Profile,
+    Tally,
+    keys_of,
+    place,
+    rank,
+    text_of,
+    trim,
+)
 
 Values = Sequence[Any]
 """A column of a block, as CSV (texts) or JSON gave it."""
@@ -103,14 +114,23 @@ class _PlainColumn:
         except (ValueError, TypeError, OverflowError):
             self._tally.add(values)
             return
-        if self._seen() != before:  # else no number is beyond those seen before
+        if self._may_be_beyond(*before):
             self._add_extremes(values)
 
-    def _seen(self) -> tuple[int, ...]:
-        """Changes with every number that could be less than the least or greater than the greatest: it falls in a new
-        cell, or in theirs. Small negative numbers share a cell with -0.0, which is no less than 0.0."""
-        least, most = self._ends
-        return len(self._keys), self._keys[least], self._keys[most], self._keys[NEGATIVE_ZERO]
+    def _seen(self) -> tuple[int, int]:
+        """How many cells there are, and how many numbers in those of the least and the greatest. Small negative numbers
+        share a cell with -0.0, which is no less than 0.0."""
+        keys = self._keys
+        return len(keys), keys[self._ends[0]] + keys[self._ends[1]] + keys[NEGATIVE_ZERO]
+
+    def _may_be_beyond(self, cells: int, at_ends: int) -> bool:
+        """Whether a number can be less than the least or greater than the greatest before it: it is in their cells, or
+        in a new one that is not between these."""
+        now, at_ends_now = self._seen()
+        if at_ends_now != at_ends:
+            return True
+        least, most = map(place, self._ends)
+        return any(not least < place(key) < most for key in islice(reversed(self._keys), now - cells))
 
     def _add_extremes(self, values: Values) -> None:
         tally, centre = self._tally, self._tally.column.centre

@@ -4,10 +4,9 @@ The form of a line: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monito
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Final
 
 from functions.monitoring.payloads import json_values
@@ -18,7 +17,12 @@ _TEXT: Final = r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+'
 """A JSON string without its quotes."""
 _STRING: Final = re.compile(rf'"({_TEXT})"(\s*:)?')
 _SIDES: Final = ("endpointInput", "endpointOutput")
+_BETWEEN: Final = "\0"
 _TEXTS: Final = ("data", "eventId", "inferenceTime", "inferenceId")
+
+
+Payloads = dict[str, list[str]]
+"""The data of requests, or of answers, by encoding."""
 
 
 @dataclass
@@ -28,9 +32,8 @@ class Lines:
     requests: int = 0
     events: list[str] = field(default_factory=list)
     times: list[str] = field(default_factory=list)
-    inputs: list[tuple[str, str]] = field(default_factory=list)
-    """Encoding and data of each payload."""
-    outputs: list[tuple[str, str]] = field(default_factory=list)
+    inputs: Payloads = field(default_factory=dict)
+    outputs: Payloads = field(default_factory=dict)
     malformed: list[str] = field(default_factory=list)
 
     def add_line(self, line: str) -> None:
@@ -44,8 +47,9 @@ class Lines:
             return
         for record, request, answer in found:
             self.requests += 1
-            self.inputs += [request] if request else []
-            self.outputs += [answer] if answer else []
+            for payloads, told in ((self.inputs, request), (self.outputs, answer)):
+                if told:
+                    add_payloads(payloads, told[0], [told[1]])
             self.events += about(record, "eventId")
             self.times += about(record, "inferenceTime")
 
@@ -56,6 +60,11 @@ class Lines:
                 self.add_line(line.decode("utf-8"))
             except UnicodeDecodeError:
                 self.malformed.append(line.decode("utf-8", "backslashreplace"))
+
+
+def add_payloads(payloads: Payloads, encoding: str, data: list[str]) -> None:
+    """Take more data of one encoding in."""
+    payloads.setdefault(encoding, []).extend(data)
 
 
 def side(record: Any, name: str) -> tuple[str, str] | None:
@@ -101,7 +110,7 @@ class _Shape:
                 end = string.end(1)
         self._pattern = re.compile(f"^{pattern}{re.escape(line[end:])}\n", re.MULTILINE)
         self._names = names
-        self._encodings = [payloads[0][0] if payloads else "" for payloads in (lines.inputs, lines.outputs)]
+        self._encodings = [next(iter(payloads), "") for payloads in (lines.inputs, lines.outputs)]
         again = Lines()
         if self.take(f"{line}\n", again) or again != lines or len({*names}) < len(names):
             raise ValueError("its shape does not tell what this line holds")
@@ -113,20 +122,23 @@ class _Shape:
             return text
         into.requests += len(found)
         for name, texts in zip(self._names, zip(*found, strict=True), strict=True):
-            plain = [_unescaped(text) if "\\" in text else text for text in texts]
+            plain = _unescaped(texts)
             if name == "eventId":
                 into.events += plain
             elif name == "inferenceTime":
                 into.times += plain
-            elif name == "endpointInput":
-                into.inputs += zip(repeat(self._encodings[0]), plain)
-            elif name == "endpointOutput":
-                into.outputs += zip(repeat(self._encodings[1]), plain)
+            elif name in _SIDES:
+                place = _SIDES.index(name)
+                add_payloads((into.inputs, into.outputs)[place], self._encodings[place], plain)
         return "" if len(found) == text.count("\n") else self._pattern.sub("", text)
 
 
-def _unescaped(text: str) -> str:
-    return text.replace('\\"', '"').replace("\\n", "\n")
+def _unescaped(texts: Sequence[str]) -> list[str]:
+    """Texts of JSON, where there are no escapes but two, and no text holds _BETWEEN."""
+    together = _BETWEEN.join(texts)
+    if "\\" not in together:
+        return [*texts]
+    return together.replace('\\"', '"').replace("\\n", "\n").split(_BETWEEN)
 
 
 def plain_split() -> Callable[[bytes], Lines]:
@@ -143,7 +155,7 @@ def plain_split() -> Callable[[bytes], Lines]:
             lines.add_block(block)
             return lines
         # Shapes know these two escapes only.
-        if text.count("\\") != text.count("\\n") + text.count('\\"'):
+        if text.count("\\") != text.count("\\n") + text.count('\\"') or _BETWEEN in text:
             lines.add_block(block)
             return lines
         text = text if text.endswith("\n") else f"{text}\n"
@@ -204,10 +216,10 @@ def msgspec_split() -> Callable[[bytes], Lines]:
                 lines.requests = len(found)
                 lines.events = [record.eventMetadata.eventId for record in found]
                 lines.times = [record.eventMetadata.inferenceTime for record in found]
-                sides = [record.captureData.endpointInput for record in found]
-                lines.inputs = [(side.encoding, side.data) for side in sides if side is not None]
-                sides = [record.captureData.endpointOutput for record in found]
-                lines.outputs = [(side.encoding, side.data) for side in sides if side is not None]
+                for payloads, name in ((lines.inputs, "endpointInput"), (lines.outputs, "endpointOutput")):
+                    sides = [each for record in found if (each := getattr(record.captureData, name)) is not None]
+                    for encoding in {each.encoding for each in sides}:
+                        payloads[encoding] = [each.data for each in sides if each.encoding == encoding]
                 return lines
         return plain(block)
 
