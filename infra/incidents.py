@@ -21,8 +21,7 @@ COLOURS = {"open": "bold red", "recovered": "yellow", "closed": "green"}
 
 def folder(deployed: Deployed) -> str:
     """Where the incidents of a product's endpoint are; the endpoint is called as its stack."""
-    product = str(deployed.output("reports_uri")).rpartition("/")[0]
-    return store.folder(f"{product}/incidents", deployed.settings.stack)
+    return store.folder(str(deployed.output("incidents_uri")), deployed.settings.stack)
 
 
 def listed(deployed: Deployed, *, closed: bool = False) -> list[Incident]:

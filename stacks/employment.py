@@ -367,6 +367,7 @@ class Employment(Stack):
             "models_uri": _uri(platform, product, "models"),
             "captures_uri": _uri(platform, product, "captures"),
             "reports_uri": _uri(platform, product, "monitors"),
+            "incidents_uri": _uri(platform, product, "incidents"),
             **served,
         }
 

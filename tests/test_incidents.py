@@ -523,6 +523,7 @@ class TestTheCommand:
         """`slipway incident …` on a product whose incidents are in `uri`."""
         product = uri.partition("/incidents/")[0]
         outputs = {
+            "incidents_uri": f"{product}/incidents",
             "reports_uri": f"{product}/monitors",
             "ledger_bucket": uri.split("/")[2],
             "runbook_url": "https://console/#dashboards/dashboard/employment-local-runbook",
