@@ -263,7 +263,7 @@ def _released_safely(resources: Sequence[Declared]) -> Iterator[tuple[Declared |
 
 def _monitored(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None, Finding]]:
     """What an endpoint captures is looked at: by SageMaker's Model Monitor, or by a schedule that hands the endpoint's
-    name to a function, as the component DriftMonitor's. One that captures nothing is rel-sm-data-capture's.
+    name to a function, as the component DataMonitor's. One that captures nothing is rel-sm-data-capture's.
     """
     if not is_production():
         return
@@ -291,7 +291,7 @@ def _monitored(resources: Sequence[Declared]) -> Iterator[tuple[Declared | None,
             endpoint.urn in _all_uses(each) or name in str(each.inputs) for each in definitions
         )
         if name not in watched | told and not defined:
-            yield endpoint, f"nothing looks at what {name} captures: add a DriftMonitor, or a MonitoringSchedule"
+            yield endpoint, f"nothing looks at what {name} captures: add a DataMonitor, or a MonitoringSchedule"
 
 
 def _names_a_definition(schedule: Declared) -> bool:
@@ -837,7 +837,7 @@ CONTROLS: list[Control] = [
         "What an endpoint of production captures is watched.",
         MEDIUM,
         ("prowler sagemaker_models_monitor_enabled",),
-        "Add the component DriftMonitor, or a MonitoringSchedule that names the endpoint.",
+        "Add the component DataMonitor, or a MonitoringSchedule that names the endpoint.",
         stack_rule=_monitored,
     ),
     Control(
