@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 
+from functions.employment.prepare import RECENT
 from functions.employment.schema import MEANINGS, ROWS
 from functions.employment.train import measure, rows
 from functions.monitoring import baseline, formats
@@ -27,6 +28,8 @@ SENSITIVE: Final = ("SEX", "RAC1P")
 REPEATS: Final = 5
 MOST_ROWS: Final = 5000
 """Rows that attributions are measured on: a tenth of a point of AUC does not need more."""
+FEWEST_RECENT: Final = 50
+"""Of fewer rows than a monitor judges, nothing is said."""
 METHOD: Final[Mapping[str, str]] = {
     "attributions": "The loss of AUC on held-out rows where one feature's values are shuffled "
     f"(sklearn.inspection.permutation_importance, {REPEATS} times, {MOST_ROWS} rows at most)",
@@ -119,7 +122,12 @@ def main() -> None:
     model, texts, truth = load(options.model), [row for row, _ in data], [label for _, label in data]
     told = evaluate(model, texts, truth, trained)
     fitted = (options.dataset / "baseline.json").read_text("utf-8")
-    files = {"evaluation.json": json.dumps(told, indent=1), **baselines(model, texts, truth, fitted)}
+    # Of a retraining, what it answers to what is new is what it will answer.
+    newest = options.dataset / RECENT
+    recent = list(rows(newest.parent)) if newest.exists() else []
+    asked = recent if len(recent) >= FEWEST_RECENT else data
+    like_now = [row for row, _ in asked], [label for _, label in asked]
+    files = {"evaluation.json": json.dumps(told, indent=1), **baselines(model, *like_now, fitted)}
     options.output.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (options.output / name).write_text(text, "utf-8")

@@ -104,7 +104,10 @@ def make(options: argparse.Namespace) -> dict[str, Any]:
     new, old = labels[is_new], labels[~is_new]
     told = prepare.make(options, new if options.memory == "recent" else labels, records)
     parts, refused = prepare.rows_of(new, records, options.held_out)
-    recent = options.output / "recent/rows.csv"
+    if parts[TRAINED]:
+        # Whatever it has learnt from before, what is new is what the version will be asked: monitors compare with that.
+        prepare.write_baseline(parts[TRAINED], options.output)
+    recent = options.output / prepare.RECENT
     recent.parent.mkdir(parents=True, exist_ok=True)
     with recent.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -26,6 +26,8 @@ ALL: Final = "all"
 """As --as-of: whatever is there."""
 MANIFEST: Final = "dataset.json"
 FILES: Final = ("train/rows.csv", "test/rows.csv")
+RECENT: Final = "recent/rows.csv"
+"""In a set for a retraining, the held-out rows that are new (newest.py)."""
 KNOWN: Final = "label_time"
 """The column with the time of a label, beside which the join puts the time of the features."""
 VALIDITY: Final[Any] = SimpleNamespace(
@@ -119,7 +121,12 @@ def write(parts: Mapping[str, Sequence[Sequence[str]]], output: Path) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(rows)
-    features = [list(row[1:-1]) for row in parts[FILES[0]]]
+    write_baseline(parts[FILES[0]], output)
+
+
+def write_baseline(rows: Sequence[Sequence[str]], output: Path) -> None:
+    """Write what monitors compare with: rows as a set's files have them."""
+    features = [list(row[1:-1]) for row in rows]
     baseline = fit(ROWS.names, [column.is_categorical for column in ROWS.columns], features)
     (output / "baseline.json").write_text(to_json(baseline), "utf-8")
 
