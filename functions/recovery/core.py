@@ -91,6 +91,10 @@ class Live:
     """None: there is none to go back to."""
     went_back: bool = False
     """Whether it was itself a way back."""
+    was_accurate: bool = False
+    """Whether its answers were once found to be good, so that their getting worse is not its release's doing."""
+    was_steady: bool = False
+    """Likewise for what it was asked and what it answered: once found not to have moved."""
     now: Measured = Measured()
     """Since it serves, as far as that is not too long ago."""
     before: Measured = Measured()
@@ -213,9 +217,9 @@ def _worse(evidence: Evidence, limits: Limits) -> str:
     found = []
     if kind == "service":
         found = [_more_errors(live.now, live.before, limits), _slower(live.now, live.before, limits)]
-    elif kind == "quality":
+    elif kind == "quality" and not live.was_accurate:
         found = [_less_accurate(live.now, live.before, limits)]
-    elif kind == "world":
+    elif kind == "world" and not live.was_steady:
         found = [_answers_otherwise(live.now, live.before)]
     return "; ".join(filter(None, found))
 

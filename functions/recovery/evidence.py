@@ -21,8 +21,8 @@ COMPARED: Final = timedelta(hours=6)
 MINUTE: Final = 60
 MICROSECONDS: Final = 1000
 """In a millisecond: SageMaker counts latency in microseconds."""
-REPORTS: Final = 200
-"""How many of a monitor's newest reports are looked through for one of a version."""
+REPORTS: Final = 50
+"""So many of a monitor's newest reports are looked through."""
 TAKEN_BACK_SECONDS: Final = 60
 """An alarm that ended a release may be told of a little after the release has ended."""
 
@@ -92,32 +92,43 @@ def _live(entries: Sequence[Entry], now: str, at: Sources) -> Live | None:
     while first and known[first - 1].package_arn == package:
         first -= 1
     period, last = known[first], known[first - 1] if first else None
-    predecessor = ledger.before(known, package)
+    of = {monitor: list(reports(at, monitor)) for monitor in ("quality", "data")}
+    own = {monitor: [each for each in found if each["model_package_arn"] == package] for monitor, found in of.items()}
     # The rollout's own minutes are both versions' doing.
-    until = str(period.evidence.get("started_at") or period.since)
+    until = min(str(period.evidence.get("started_at") or period.since), period.since)
     return Live(
         package_arn=package,
         since=period.since,
         release=period.release,
-        predecessor=predecessor,
+        predecessor=ledger.before(known, package),
         went_back=bool(period.evidence.get("rollback")),
-        now=measured(at, package, period.since, now),
-        before=measured(at, last.package_arn, last.since, min(until, period.since)) if last else Measured(),
+        was_accurate=any(each["status"] == "stable" for each in own["quality"]),
+        was_steady=any(each["status"] == "stable" for each in own["data"]),
+        now=measured(at, of, package, period.since, now),
+        before=measured(at, of, last.package_arn, last.since, until) if last else Measured(),
     )
 
 
-def measured(at: Sources, package: str, since: str, until: str) -> Measured:
-    """How a version did from one time to another (ISO 8601), of which the newest COMPARED are looked at."""
+def measured(
+    at: Sources, of: Mapping[str, Sequence[Mapping[str, Any]]], package: str, since: str, until: str
+) -> Measured:
+    """How a version did from one time to another (ISO 8601), of which the newest COMPARED are looked at.
+
+    `of` has each monitor's reports, the newest first.
+    """
     end = ledger.moment(until)
     begin = max(ledger.moment(since), end - COMPARED)
-    quality, data = report_of(at, "quality", package), report_of(at, "data", package)
-    accuracy = _number(quality, "accuracy")
-    groups = {str(each.get("group")) for each in data.get("violations", ())} if data else None
+    newest = {
+        monitor: next((each for each in found if each["model_package_arn"] == package), None)
+        for monitor, found in of.items()
+    }
+    quality, data = newest["quality"], newest["data"]
+    groups = [str(each.get("group")) for each in data["violations"]] if data else None
     return Measured(
         **_counted(at, begin, end),
-        accuracy=accuracy,
-        labelled=int(_number(quality, "rows") or 0) if accuracy is not None else 0,
-        drifted_features=_drifted(data) if data else None,
+        accuracy=quality["figures"]["accuracy"] if quality else None,
+        labelled=int(quality["rows"]) if quality else 0,
+        drifted_features=groups.count("drift") if groups is not None else None,
         predictions_moved="prediction" in groups if groups is not None else None,
     )
 
@@ -158,8 +169,8 @@ def _counted(at: Sources, begin: datetime, end: datetime) -> dict[str, Any]:
     }
 
 
-def report_of(at: Sources, monitor: str, package: str) -> dict[str, Any]:
-    """A monitor's newest report that says something of a version; nothing where there is none."""
+def reports(at: Sources, monitor: str) -> Iterator[dict[str, Any]]:
+    """A monitor's newest reports that say something, the newest first."""
     where = place(f"{at.reports_uri}/{monitor}/{at.endpoint}/")
     pages = at.s3.get_paginator("list_objects_v2").paginate(Bucket=where["Bucket"], Prefix=where["Key"])
     names = [each["Key"] for page in pages for each in page.get("Contents", []) if _is_report(each["Key"])]
@@ -170,21 +181,11 @@ def report_of(at: Sources, monitor: str, package: str) -> dict[str, Any]:
             if error.response["Error"]["Code"] != "NoSuchKey":
                 raise
             continue  # it was tidied away a moment ago
-        if told.get("model_package_arn") == package and told.get("status") != "insufficient":
-            return told
-    return {}
+        if told["status"] != "insufficient":
+            yield told
 
 
 def _is_report(key: str) -> bool:
+    """Reports are called after their time."""
     name = key.rpartition("/")[2]
     return name.endswith(".json") and name[:1].isdigit()
-
-
-def _drifted(report: Mapping[str, Any]) -> int:
-    found = {each.get("feature_name") for each in report.get("violations", ()) if each.get("group") == "drift"}
-    return len(found)
-
-
-def _number(report: Mapping[str, Any], name: str) -> float | None:
-    value = report.get(name)
-    return float(value) if isinstance(value, int | float) else None

@@ -6,6 +6,7 @@ Nothing here asks or changes anything.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -121,7 +122,7 @@ def _sudden(data: Mapping[str, Any], limits: Limits) -> list[str]:
     counted = [each for each in data["deliveries"] if each["labels"] >= SAYS_LITTLE]
     jumps = [
         (abs(after["positives"] - before["positives"]), before, after)
-        for before, after in zip(counted, counted[1:], strict=False)
+        for before, after in pairwise(counted)
     ]
     found = [each for each in jumps if each[0] > limits.sudden]
     if not found:

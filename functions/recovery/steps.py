@@ -23,6 +23,8 @@ Recovery = dict[str, Any]
 FROM_RELEASES: Final = ("service", "world", "quality")
 """The kinds that a release may have caused, so that nothing is decided while one is under way."""
 CHANGING: Final = ("Updating", "SystemUpdating", "RollingBack", "Creating")
+URGENT: Final = ("roll-back", "stop")
+"""What is done before anything else is asked, such as CloudTrail, which takes its time."""
 NEXT_STEP: Final[Mapping[Kind, str]] = {
     "service": "`slipway history {endpoint}` and its log: is it one caller's input, or every request?",
     "data": "`slipway monitor show {endpoint} data`: which columns are broken; tell those who send them.",
@@ -245,7 +247,8 @@ def look(recovery: Recovery, at: Place) -> Recovery:
         evidence={"decided_on": decision.evidence, "memory": memory},
         **({"release": live.package_arn, "serves": live.package_arn} if live else {}),
     )
-    at.gather(recovery)
+    if decision.action not in URGENT:
+        at.gather(recovery)
     told = {"action": decision.action, "why": decision.why, "memory": memory}
     return {**recovery, **told, "ready": True, "predecessor": live.predecessor if live else None}
 
@@ -342,7 +345,8 @@ def stop(recovery: Recovery, at: Place) -> Recovery:
 def tell(recovery: Recovery, at: Place) -> Recovery:
     """Tell people what was decided and done. `watch` says whether the alarm ought to be quiet soon."""
     if "outcome" in recovery:
-        at.tell(recovery["outcome"], at.say(recovery, event="people are told"))
+        at.say(recovery, event="people are told")
+        at.tell(recovery["outcome"], at.gather(recovery))
         return {**recovery, "watch": False}
     action, kind = recovery["action"], recovery["alarm"]["kind"]
     more: dict[str, Any] = {}
@@ -350,11 +354,11 @@ def tell(recovery: Recovery, at: Place) -> Recovery:
         more["needs"] = [recovery["why"], NEXT_STEP[kind].format(endpoint=at.endpoint)]
     elif action == "none":
         more["done"] = [recovery["why"]]
-    incident = at.say(recovery, event="people are told", **more)
+    at.say(recovery, event="people are told", **more)
     subject = {"roll-back": "went back", "stop": "stopped", "none": "a release took itself back"}.get(
         action, "needs you"
     )
-    at.tell(f"{subject} ({recovery['alarm']['name']})", incident)
+    at.tell(f"{subject} ({recovery['alarm']['name']})", at.gather(recovery))
     watch = action == "none" or bool(recovery.get("acted"))
     until = ledger.stamp(datetime.now(UTC) + timedelta(seconds=at.settle_seconds))
     return {**recovery, "watch": watch, "until": until, "settled": False}
