@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metr
 violations are those of its container's own files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import sqrt
 from typing import Any, Final
@@ -160,7 +160,7 @@ def _curves(quality: Quality, positives: int, negatives: int) -> dict[str, Any]:
     }
 
 
-def _thinned(points: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+def _thinned(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
     last = len(points) - 1
     if last < POINTS:
         return points

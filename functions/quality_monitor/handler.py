@@ -56,7 +56,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     coverage = join.coverage(window) if window else None
     verdict = judged.judge(window, coverage, figures(package), rules)
     after, history = windows.after(state, read), state.kept.get("history", [])
-    if verdict.is_judged and verdict.figures:
+    if verdict.is_judged:
         del join.windows[package]
         stamp = now.isoformat(timespec="seconds")
         history = [*history, [stamp, verdict.figures["accuracy"]]][-HISTORY:]
@@ -77,7 +77,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     )
     values: dict[str, float | bool] = {"quality_drop": stands}
     beside = {}
-    if verdict.is_judged and verdict.figures and window:
+    if verdict.is_judged and window:
         values["accuracy"] = verdict.figures["accuracy"]
         beside = {
             "statistics.json": json.dumps(statistics(window.quality, now)),

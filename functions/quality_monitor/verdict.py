@@ -1,12 +1,12 @@
 """What the quality monitor says of a window of labelled rows, and the report that tells of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from functions.monitoring import report as reports
-from functions.monitoring.quality import BINS, FLOORS, Change, Figures, compare
+from functions.monitoring.quality import BINS, FLOORS, Change, Figures, Quality, compare
 from functions.quality_monitor.core import Join, Window
 from functions.quality_monitor.formats import violations
 
@@ -42,7 +42,7 @@ class Verdict:
 
     status: Literal["insufficient", "stable", "violated"]
     summary: str
-    figures: Figures | None = None
+    figures: Figures = field(default_factory=lambda: Quality().figures())
     coverage: float | None = None
     changes: Sequence[Change] = ()
 
@@ -107,7 +107,7 @@ def report(
         "since": since.isoformat(timespec="seconds"),
         "until": now.isoformat(timespec="seconds"),
         "status": verdict.status,
-        "rows": 0 if verdict.figures is None else verdict.figures["rows"],
+        "rows": verdict.figures["rows"],
         "violations": [{**each, "feature_name": each["metric_name"], "group": "quality"} for each in found],
         "summary": verdict.summary,
         "quality_drop": stands,
