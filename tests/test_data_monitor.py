@@ -1,12 +1,17 @@
 """What the data monitor finds in captured requests, reports and rings about; and that it counts each of them once."""
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,13 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pretend_aws import CONFIG
 from pretend_cloud import settings
+from typer.testing import CliRunner
 
 from components.data_monitor import DataMonitor, DataMonitorSpec
 from functions.data_monitor import handler as monitor
-from functions.data_monitor import large
-from functions.monitoring import baseline, windows
+from functions.data_monitor import large, page
+from functions.monitoring import baseline, formats, report, windows
+from functions.monitoring.sketch import Column, Tally
+from infra import monitors
+from infra.cli import app
+from infra.reach import Deployed
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.engine import Engine
+from infra.settings import ROOT
 from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, new, until
 from tests.served_models import ECHO, archive
@@ -388,6 +399,153 @@ def test_of_two_runs_at_once_one_counts(watched: Watched, monkeypatch: pytest.Mo
     assert len(json.loads(watched.read("state.json"))["verdicts"]) == 1
 
 
+# --- its page -------------------------------------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """What a page shows, what it would fetch, and whether everything that is opened is closed."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action")]
+        if tag not in self.VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.opened.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.opened and self.opened[-1] != "style":
+            self.words += data
+
+
+def test_the_page_says_it_first_draws_what_moved_and_needs_nothing_else(watched: Watched) -> None:
+    found = watched.window(older(600, 80))
+    text = watched.read("latest.html").decode()
+    shown = Reader(text)
+
+    assert shown.opened == [] and shown.fetched == []
+    assert not re.search(r"https?:|url\(|@import|<script", text)
+    assert shown.words.index(found["summary"]) < shown.words.index("What moved") < shown.words.index("All columns")
+    assert shown.tags.count("svg") == len(found["plots"]) >= 1
+    assert "prefers-color-scheme:dark" in text
+    assert len(text) < 100_000
+
+
+@pytest.mark.parametrize("count", [0, 10, 500])
+def test_there_is_a_page_of_every_window(watched: Watched, count: int) -> None:
+    found = watched.window(people(count, 81)) if count else watched.run()
+
+    assert found["summary"] in Reader(watched.read("latest.html").decode()).words
+
+
+def test_what_was_captured_is_shown_and_not_obeyed(watched: Watched) -> None:
+    evil = '<script>alert(1)</script>&"'
+    rows = [
+        (age, "<b>" if index % 2 else colour, amount) for index, (age, colour, amount) in enumerate(people(500, 82))
+    ]
+    watched.put([], body=captured(rows) + evil.encode() + b"\n")
+    watched.run()
+    shown = Reader(watched.read("latest.html").decode())
+
+    assert "script" not in shown.tags
+    assert evil in shown.words and "<b>" in shown.words
+
+
+@given(
+    st.lists(st.text(max_size=9), max_size=60),
+    st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.text(max_size=5) | st.none(), max_size=60),
+)
+def test_anything_can_be_drawn(codes: list[str], numbers: list[float | str | None]) -> None:
+    for column, values in (
+        (Column("c", "category", categories=frozenset(codes[:3])), codes),
+        (Column("n", "number"), numbers),
+    ):
+        before, now = Tally(column), Tally(column)
+        before.add(values[::2])
+        now.add(values)
+        labels, first, second = page.bars_of(before, now)
+        assert len(labels) == len({*labels}) == len(first) == len(second)
+        for tally, shares in ((before, first), (now, second)):
+            assert sum(shares) == pytest.approx(1 if tally.total else 0, abs=1e-4)
+        shown = Reader(report.bars(first, second, labels, title="x"))
+        assert shown.opened == []
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stack(watched: Watched) -> Deployed:
+    outputs = {"reports_uri": f"s3://{watched.lake}/work/monitors"}
+    told = settings(dict, watched.name)
+    return Deployed(told, outputs, lambda service: getattr(watched.user, service))
+
+
+def test_the_newest_report_can_be_seen_in_a_terminal(watched: Watched, stack: Deployed) -> None:
+    with pytest.raises(monitors.NoReport, match=r"the data monitor .* has not reported yet"):
+        monitors.newest(stack, "data")
+    found = watched.window(in_cents(500, 83))
+    [shown] = monitors.newest(stack)
+
+    assert shown.report == json.loads(json.dumps(found))
+    lines = shown.lines()
+    assert lines[0] == f"data: violated. {found['summary']}"
+    assert any(line.startswith("  amount: ") for line in lines)
+    assert monitors.page(stack, shown) == watched.read("latest.html").decode()
+
+
+def test_model_monitors_files_become_a_baseline_that_windows_are_judged_by(
+    watched: Watched, register: Callable[[str], str], tmp_path: Path
+) -> None:
+    rows = people(4000, 84)
+    told = formats.statistics(baseline.fit(NAMES, [False, True, False], rows).profile)
+    (tmp_path / "statistics.json").write_text(json.dumps(told))
+    made = CliRunner().invoke(
+        app, ["monitor", "import", str(tmp_path / "statistics.json"), "--output", str(tmp_path / "baseline.json")]
+    )
+    assert made.exit_code == 0, made.output
+    watched = replace(watched, package=register((tmp_path / "baseline.json").read_text()))
+
+    assert watched.window(people(600, 85))["status"] == "stable"
+    assert "age" in watched.window(older(600, 86))["summary"]
+
+
+def test_what_is_no_file_of_model_monitor_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "statistics.json").write_text('{"version": 0.0}')
+    for name in ("statistics.json", "nothing.json"):
+        refused = CliRunner().invoke(app, ["monitor", "import", str(tmp_path / name)])
+        assert refused.exit_code == 1 and name in refused.stderr
+
+
+def test_the_function_needs_nothing_but_boto3() -> None:
+    script = """
+import sys, boto3
+sys.modules.update(dict.fromkeys(("msgspec", "numpy", "orjson")))
+before = set(sys.modules)
+import functions.data_monitor.handler
+print(*{name.partition(".")[0] for name in sys.modules.keys() - before} - sys.stdlib_module_names)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["functions"], done.stderr
+
+
 # --- in Lambda, with its alarms -------------------------------------------------------------------------------------
 
 
@@ -550,7 +708,23 @@ def test_a_large_capture_is_read_in_parts_with_the_result_of_one_pass(deployed: 
     assert deployed.invoke()["rows"] == 0
 
 
-def test_what_a_machine_did_not_read_is_read_again_and_somebody_hears_of_it(watched: Watched) -> None:
+def test_a_machine_that_fails_is_told_of_and_what_it_was_to_read_is_read(deployed: InLambda) -> None:
+    deployed.put(people(100, 71))
+    nobody = deployed.package.rpartition("/")[0] + "/99"
+    begun = deployed.invoke(large_bytes=1, model_package_arn=nobody)
+    states, execution = deployed.user.stepfunctions, {"executionArn": begun["execution"]}
+    states.stop_execution(**execution)
+    until(lambda: states.describe_execution(**execution)["status"] == "ABORTED", "it is stopped", 60)
+    answer, error = deployed.user.invoke(
+        f"{deployed.name}-data", {**deployed.input, "model_package_arn": deployed.package}
+    )
+
+    assert error and "aborted without a verdict" in answer["errorMessage"]
+    assert deployed.reports()[-1]["rows"] == 100
+    assert deployed.invoke()["rows"] == 0
+
+
+def test_a_part_that_is_missing_is_no_verdict_and_parts_may_be_read_again(watched: Watched) -> None:
     """Its machine does not exist here: it was announced, and ended."""
     watched.put(people(100, 70))
     watched = replace(watched, more={"large_bytes": 1})

@@ -48,7 +48,7 @@ def plots(baseline: Baseline, window: Profile, findings: Sequence[Finding]) -> l
         now = getattr(window, part).get(finding.feature)
         if not finding.reasons or before is None or now is None:
             continue
-        labels, first, second = (_codes if before.column.kind == "category" else _numbers)(before, now)
+        labels, first, second = bars_of(before, now)
         drawn.append(
             {
                 "feature": finding.feature,
@@ -60,6 +60,11 @@ def plots(baseline: Baseline, window: Profile, findings: Sequence[Finding]) -> l
             }
         )
     return drawn[:MOST_PLOTS]
+
+
+def bars_of(before: Tally, now: Tally) -> tuple[list[str], list[float], list[float]]:
+    """What bars of a column are called, and what share of its values each is: of the baseline's, of the window's."""
+    return (_codes if before.column.kind == "category" else _numbers)(before, now)
 
 
 def page(report: Mapping[str, Any]) -> str:
