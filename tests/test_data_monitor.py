@@ -27,6 +27,7 @@ from components.data_monitor import DataMonitor, DataMonitorSpec
 from functions.data_monitor import handler as monitor
 from functions.data_monitor import large, page
 from functions.monitoring import baseline, formats, report, windows
+from functions.monitoring import judge as judging
 from functions.monitoring.sketch import Column, Tally
 from infra import monitors
 from infra.cli import app
@@ -386,7 +387,7 @@ def test_wherever_a_run_dies_each_row_is_in_one_verdict(
 def test_of_two_runs_at_once_one_counts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     watched.run()
     watched.put(people(100, 50))
-    judge = monitor.judge
+    judge = judging.judge
 
     def meanwhile(*given: Any) -> Any:
         monkeypatch.setattr(monitor, "judge", judge)
@@ -561,7 +562,7 @@ class InLambda(Watched):
     def invoke(self, **more: Any) -> dict[str, Any]:
         """A run as the schedule has it, of another size perhaps."""
         answer, error = self.user.invoke(f"{self.name}-data", {**self.input, **more})
-        assert error is None, answer
+        assert error is None and isinstance(answer, dict), answer
         return answer
 
     def alarm(self, what: str) -> str:
@@ -688,7 +689,7 @@ def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one[name] == other[name] for name in names)
 
 
-def test_a_large_capture_is_read_in_parts_with_the_result_of_one_pass(deployed: Watched, watched: Watched) -> None:
+def test_a_large_capture_is_read_in_parts_with_the_result_of_one_pass(deployed: InLambda, watched: Watched) -> None:
     bodies = [captured(in_cents(120, 60 + number)) for number in range(6)] + [b"no JSON\n", b""]
     for body in bodies:
         watched.put([], body=body)
