@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from functions import ledger
+from functions.monitoring import windows
 from functions.monitoring.capture import Record
 from functions.monitoring.quality import ALPHA, CELLS, Quality, compare, hanley_mcneil, measured, wilson
+from functions.monitoring.windows import Found, State
 from functions.quality_monitor import formats
 from functions.quality_monitor.core import UNKNOWN_DAYS, Join, Window, identity, labels_of, probabilities_of
 from functions.quality_monitor.handler import handler
@@ -45,7 +47,7 @@ def quality(rows: Sequence[tuple[float, int]], threshold: float = 0.5) -> Qualit
     return made
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(labelled, st.sampled_from([0.5, 0.3, 0.123456]))
 def test_figures_agree_with_scikit_learn(rows: list[tuple[float, int]], threshold: float) -> None:
     given_, truth = [p for p, _ in rows], [label for _, label in rows]
@@ -63,7 +65,7 @@ def test_figures_agree_with_scikit_learn(rows: list[tuple[float, int]], threshol
         assert abs(found["auc"] - roc_auc_score(truth, given_)) <= found["auc_error"] + 1e-12
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labelled)
 def test_the_stated_error_of_the_auc_holds_for_the_coarsest_rows(rows: list[tuple[float, int]]) -> None:
     """All in few cells, so that the bound is large, and of rows that differ by less than a cell."""
@@ -74,7 +76,7 @@ def test_the_stated_error_of_the_auc_holds_for_the_coarsest_rows(rows: list[tupl
         assert abs(found["auc"] - roc_auc_score(truth, [p for p, _ in near])) <= 0.5
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labelled)
 def test_the_error_of_the_auc_is_that_of_delong(rows: list[tuple[float, int]]) -> None:
     rows = [(round(probability * 8) / 8, label) for probability, label in rows]
@@ -87,7 +89,7 @@ def test_the_error_of_the_auc_is_that_of_delong(rows: list[tuple[float, int]]) -
     assert quality(rows).figures()["auc_deviation"] == pytest.approx(variance**0.5, abs=1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(labelled, min_size=1, max_size=5), st.randoms(use_true_random=False))
 def test_parts_add_up_to_the_whole_in_any_order(parts: list[list[tuple[float, int]]], source: random.Random) -> None:
     whole = quality([row for part in parts for row in part])
@@ -219,7 +221,7 @@ def test_what_is_no_ground_truth_is_told_so(told: str) -> None:
         labels_of(told)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_no_line_of_ground_truth_raises_anything_else(told: str) -> None:
     for text in (told, line("a", told), line("a", told, "JSON"), line("a", told, "BASE64")):
@@ -260,7 +262,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(events, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_order_and_runs_do_not_matter(
     told: list[tuple[str, list[tuple[float, int | None]], str]], repeats: int, source: random.Random
@@ -381,7 +383,7 @@ def test_statistics_are_those_of_model_monitors_documentation() -> None:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labelled)
 def test_statistics_are_read_back(rows: list[tuple[float, int]]) -> None:
     whole = quality(rows)
@@ -684,6 +686,31 @@ def test_a_run_that_dies_while_it_reports_loses_and_repeats_nothing(
     product.label(product.ask(60))
     assert product.run()["rows"] == 600  # only the new ones: the others were judged, and their report is published now
     assert len([name for name in product.files() if name.endswith(".json") and "/" not in name]) >= 3
+
+
+def test_of_two_runs_at_a_time_one_counts_and_neither_fails(
+    product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    product.label(product.ask(60))
+    load = windows.load
+
+    def load_and_be_overtaken(*given_: Any, **more: Any) -> State:
+        state = load(*given_, **more)
+        monkeypatch.setattr(windows, "load", load)
+        assert product.run()["status"] == "stable"
+        return state
+
+    monkeypatch.setattr(windows, "load", load_and_be_overtaken)
+    assert product.run() == {"status": "overtaken"}
+    assert "another run wrote" in capsys.readouterr().out
+    assert product.run()["rows"] == 0  # what both have read was counted once
+
+
+def test_what_was_read_long_ago_need_not_be_remembered() -> None:
+    state = State(NOW)
+    for hour in range(50):
+        state = windows.after(state, [Found(f"file-{hour}", NOW + timedelta(hours=hour), 1)])
+    assert (state.since, [*state.read]) == (NOW + timedelta(hours=49), ["file-49"])
 
 
 def test_what_there_is_no_time_for_is_read_by_the_next_run(product: Product) -> None:

@@ -97,7 +97,7 @@ def test_latency_has_its_own_allowance() -> None:
     assert burning([(100, 15.0)] * 60, QUICK)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1)), max_size=400),
     st.sampled_from([FAST, SLOW]),
@@ -165,6 +165,7 @@ def test_uptime_is_the_share_of_minutes_in_which_anybody_was_answered() -> None:
     assert uptime({}) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60), st.integers(1, 30))
 def test_every_minute_counts_once_however_often_it_is_looked_at(counts: list[tuple[int, int]], step: int) -> None:
     slots = minutes(counts)
@@ -213,7 +214,7 @@ def cheapest(values: Sequence[float], penalty: float, shortest: int) -> float:
     return best[len(values)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.floats(-100, 100) | st.sampled_from([0.0, 1.0, 50.0]), min_size=10, max_size=40),
     st.sampled_from([0.1, 0.5, PENALTY]),
@@ -225,6 +226,7 @@ def test_the_cuts_are_the_best_there_are(values: list[float], penalty: float, sh
     assert cost(values, cuts, penalty) == pytest.approx(cheapest(values, penalty, shortest), rel=1e-6, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), max_size=30))
 def test_no_finite_series_raises_and_a_constant_one_has_no_change(values: list[float]) -> None:
     assert all(0 < change.index < len(values) for change in changes(values))

@@ -12,7 +12,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -278,7 +278,9 @@ class Join:
         told = {
             "halvings": self.halvings,
             "packages": self.packages,
-            "predictions": [[known, *asdict(asked).values()] for known, asked in self.predictions.items()],
+            "predictions": [
+                [known, asked.at, asked.package, asked.probabilities] for known, asked in self.predictions.items()
+            ],
             "labels": [[known, *each] for known, each in self.labels.items()],
             "joined": [[known, at] for known, at in self.joined.items()],
             "windows": {package: window.to_dict() for package, window in self.windows.items()},

@@ -28,6 +28,7 @@ FINISH_SECONDS: Final = 30.0
 """What is left of a run's time to judge and report in; what it has not read by then is for the next."""
 
 
+@windows.once
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Judge how good the endpoint's model is by the labels that have come since the last run. Returns the report.
 

@@ -103,7 +103,7 @@ def report(
         "monitor": "quality",
         "endpoint": event["endpoint"],
         "model_package_arn": package_arn,
-        "time": now.isoformat(timespec="seconds"),
+        "time": now.isoformat(timespec="milliseconds"),
         "since": since.isoformat(timespec="seconds"),
         "until": now.isoformat(timespec="seconds"),
         "status": verdict.status,

@@ -36,6 +36,7 @@ FARTHEST: Final = timedelta(days=3)
 """So far back, the minutes of missed runs are counted up; CloudWatch has them for 15 days."""
 
 
+@windows.once
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Judge whether the endpoint answers, and in time. Returns the report.
 
@@ -65,7 +66,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
         "monitor": "service",
         "endpoint": event["endpoint"],
         "model_package_arn": package,
-        "time": now.isoformat(timespec="seconds"),
+        "time": now.isoformat(timespec="milliseconds"),
         "since": begin.isoformat(timespec="seconds"),
         "until": now.isoformat(timespec="seconds"),
         "status": _status(burns, down, minutes),
