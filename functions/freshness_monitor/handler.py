@@ -28,6 +28,7 @@ DRAWN: Final = 200
 """Points of the plot."""
 
 
+@windows.once
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Judge how old the features are. Returns the report.
 

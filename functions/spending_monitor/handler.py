@@ -25,6 +25,7 @@ class Side(Protocol):
         """What runs, and what of it nobody has used for so long."""
 
 
+@windows.once
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Judge what runs. Returns the report.
 
