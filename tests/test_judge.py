@@ -25,7 +25,7 @@ from functions.monitoring.capture import profile
 from functions.monitoring.formats import Violation
 from functions.monitoring.judge import FEWEST_ROWS, Verdict, judge
 from functions.monitoring.sketch import Profile, Tally
-from tests.bench.drift import FAULTS, faulty, of_three, seen, table, trained
+from tests.bench.drift import FAULTS, faulty, of_column, seen, table, trained
 
 NAMES = ("amount", "age", "score", "colour", "flag")
 CATEGORICAL = (False, False, False, True, True)
@@ -103,12 +103,11 @@ def test_windows_without_drift_seldom_alarm_whatever_their_columns_are() -> None
     baseline = trained(table(source, 2000))
     alarms = [
         judge(baseline, seen(baseline.schema, table(source, count))).status == "violated"
-        for count in (50, 100, 500, 2000)
-        for _ in range(8)
+        for count in (50, 500, 2000)
+        for _ in range(5)
     ]
-    # 2 % at most: three of 32 has a chance of 3 % then, four of half a percent.
-    assert sum(alarms) <= 3
-    assert not any(of_three(alarms))
+    # At 2 % a window, the most that is allowed, three of fifteen would be one chance in 300.
+    assert sum(alarms) <= 2
 
 
 def test_a_window_of_too_few_rows_is_insufficient(baseline: Baseline) -> None:
@@ -193,17 +192,13 @@ def test_broken_data_are_told_apart_from_drift(baseline: Baseline, fault: str) -
 def test_injected_faults_are_found_in_the_first_window() -> None:
     source = np.random.default_rng(6)
     baseline = trained(table(source, 5000))
-    found = {fault: 0 for fault in FAULTS}
+    found = dict.fromkeys(FAULTS, 0)
     tried = dict(found)
-    for fault in FAULTS:
-        for name, window in faulty(fault, table(source, 500)):
-            if tried[fault] >= 8:
-                break
+    for fault, groups in FAULTS.items():
+        for name, values in faulty(fault, table(source, 500)):
             tried[fault] += 1
-            verdict = judge(baseline, seen(baseline.schema, window))
-            found[fault] += any(
-                each.feature_name == name and each.group in FAULTS[fault] for each in verdict.violations
-            )
+            found[fault] += any(each.group in groups for each in of_column(baseline, name, values))
+    assert all(tried.values())
     assert sum(found.values()) >= 0.97 * sum(tried.values()), {fault: (found[fault], tried[fault]) for fault in FAULTS}
 
 

@@ -221,7 +221,7 @@ class _Comparison:
             found.append(self._told("baseline_drift_check", self._movement(), "drift"))
         return found
 
-    def _told(self, check: str, description: str, group: Literal["broken", "drift"]) -> Violation:
+    def _told(self, check: str, description: str, group: str) -> Violation:
         drift = "prediction" if self.part == "prediction" else "drift"
         return Violation(self.now.column.name, check, description, "broken" if group == "broken" else drift)  # type: ignore[arg-type]  # mypy widens the literals
 
@@ -276,17 +276,33 @@ class _Comparison:
                 yield self._told("data_type_check", f"{wrong} of {self.now.count} values are {what}{example}", "broken")
 
     def _unseen(self) -> Iterator[Violation]:
-        domain, wrong = self.domain, unknown(self.now, self.domain)
-        least = self.limits.domain_threshold if self.limits.domains is not None else None
-        known = unknown(self.before, domain) if self.limits.domains is not None else hapaxes(self.before)
-        if not self.known or not self._many(known, wrong, least):
+        limits, wrong = self.limits, unknown(self.now, self.domain)
+        if not self.known:
             return
-        values = {value: count for value, count in self.now.values.items() if value not in domain}
-        such = sorted(values, key=lambda value: (-values[value], value))[:1]
-        where = "training never saw" if self.limits.domains is None else "the constraints do not allow"
-        text = f"{where} {wrong} of its {self.now.count} values{f', such as {such[0]!r}' if such else ''}"
-        fixed = self.limits.domains is not None or closed(self.before)
-        yield self._told("categorical_values_check", text, "broken" if fixed else "drift")
+        values = {value: count for value, count in self.now.values.items() if value not in self.domain}
+        if limits.domains is not None:
+            where, group = "the constraints do not allow", "broken"
+            too_many = self._many(unknown(self.before, limits.domains), wrong, limits.domain_threshold)
+        else:
+            where, group = "training never saw", "broken" if closed(self.before) else "drift"
+            too_many = self._new(values, wrong)
+        if too_many:
+            such = sorted(values, key=lambda value: (-values[value], value))[:1]
+            text = f"{where} {wrong} of its {self.now.count} values{f', such as {such[0]!r}' if such else ''}"
+            yield self._told("categorical_values_check", text, group)
+
+    def _new(self, values: Mapping[str, int], wrong: int) -> bool:
+        """Whether more values are new than a further look at the same world would bring."""
+        awaited = hapaxes(self.before)
+        if wrong <= WRONG_ROWS or wrong / self.seen - awaited / self.known <= WRONG_FLOOR:
+            return False
+        if unknown(self.before, self.domain):
+            return self._rose(awaited, self.known, wrong, self.seen)
+        # Rows with the same new value are no independent witnesses. So many different ones are, and of one value it is
+        # how unlikely it is that training missed it.
+        level = self.certain / len(values) if values else 0.0
+        one = statistics.rise_p(0, self.known, max(values.values(), default=0), self.seen) < level
+        return one or self._rose(awaited, self.known, len(values), self.seen)
 
     def _out_of_range(self) -> Iterator[Violation]:
         least, most, seen = self.before.minimum, self.before.maximum, self.seen
