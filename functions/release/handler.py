@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import boto3
@@ -60,19 +61,25 @@ def _stopped(detail: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
+def _client(service: str) -> Any:
+    """One for all runs of a warm function: to make eight of them takes longer than most steps."""
+    return boto3.client(service)  # type: ignore[call-overload]  # the service is chosen here
+
+
 def _place(event: Mapping[str, Any]) -> Place:
     return Place(
         endpoint=os.environ["ENDPOINT"],
         execution=event["execution"],
         started=ledger.stamp(ledger.moment(event["started"])),
-        sagemaker=boto3.client("sagemaker"),
-        cloudwatch=boto3.client("cloudwatch"),
-        scaling=boto3.client("application-autoscaling"),
-        s3=boto3.client("s3"),
-        sns=boto3.client("sns"),
-        states=boto3.client("stepfunctions"),
+        sagemaker=_client("sagemaker"),
+        cloudwatch=_client("cloudwatch"),
+        scaling=_client("application-autoscaling"),
+        s3=_client("s3"),
+        sns=_client("sns"),
+        states=_client("stepfunctions"),
         ledger_bucket=os.environ["LEDGER_BUCKET"],
-        cloudtrail=boto3.client("cloudtrail"),
+        cloudtrail=_client("cloudtrail"),
         incidents_uri=os.environ["INCIDENTS_URI"],
         reports_uri=os.environ["REPORTS_URI"],
         topic_arn=os.environ["TOPIC_ARN"],
@@ -88,7 +95,7 @@ def verify(event: Mapping[str, Any], context: object) -> Release:
     that it is what was signed.
     """
     release: Release = event["release"]
-    clients = {name: boto3.client(name) for name in ("sagemaker", "s3", "kms", "ecr")}
+    clients = {name: _client(name) for name in ("sagemaker", "s3", "kms", "ecr")}
     bucket, endpoint, key = os.environ["LEDGER_BUCKET"], os.environ["ENDPOINT"], os.environ["SIGNING_KEY_ARN"]
     package = release["model_package_arn"]
     if release.get("rollback") or release.get("refresh"):

@@ -6,15 +6,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.events.models import Rule, events_backends
 from moto.events.utils import EventTemplateParser
 
+from infra.rehearsal.emulator import clients
 from infra.rehearsal.emulator.calls import ACCOUNT, key_of, turn_of
 
 DELIVERED_HERE: Final = ("lambda", "sagemaker", "sns", "sqs", "states")
@@ -190,13 +188,6 @@ def _readable(event: Any) -> Any:
     return {**event, "time": timestamp(moment)} if isinstance(moment, int | float) else event
 
 
-@cache
 def _client(service: str, region: str, principal: str) -> Any:
-    return boto3.session.Session().client(
-        service,  # type: ignore[call-overload]  # chosen at run time
-        region_name=region,
-        endpoint_url=_endpoint,
-        aws_access_key_id=key_of(principal) if principal.startswith("arn:") else principal or "rehearsal",
-        aws_secret_access_key="rehearsal",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}),
-    )
+    key = key_of(principal) if principal.startswith("arn:") else principal or "rehearsal"
+    return clients.client(service, region=region, endpoint=_endpoint, key=key)

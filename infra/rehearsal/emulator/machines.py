@@ -5,11 +5,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from infra.rehearsal.emulator import calls
+from infra.rehearsal.emulator import calls, clients
 
 LONGEST_TASK_SECONDS = 24 * 3600
 
@@ -35,18 +33,13 @@ def _sign_with_roles(endpoint: str) -> None:
     def client(region: str, service: str, state_credentials: Any = None) -> Any:
         if state_credentials is None:
             return made(region, service)
-        return boto3.session.Session().client(
-            service,  # type: ignore[call-overload]  # chosen by the machine
-            region_name=region,
-            endpoint_url=endpoint,
-            aws_access_key_id=calls.key_of(state_credentials.role_arn),
-            aws_secret_access_key="rehearsal",
-            config=Config(
-                parameter_validation=False,
-                retries={"total_max_attempts": 1},
-                read_timeout=LONGEST_TASK_SECONDS,
-                proxies={},
-            ),
+        return clients.client(
+            service,
+            region=region,
+            endpoint=endpoint,
+            key=calls.key_of(state_credentials.role_arn),
+            read_seconds=LONGEST_TASK_SECONDS,
+            checks=False,
         )
 
     for module in list(sys.modules.values()):

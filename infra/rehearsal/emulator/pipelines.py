@@ -9,18 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import SageMakerModelBackend
 
-from infra.rehearsal.emulator import events, jobs, pipeline_definition
+from infra.rehearsal.emulator import clients, events, jobs, pipeline_definition
 from infra.rehearsal.emulator.calls import key_of
 from infra.rehearsal.emulator.cloudtrail import key_in, user_context
 from infra.rehearsal.emulator.metrics import put_metric
@@ -708,16 +705,8 @@ def _lowered(value: Any) -> Any:
     return [_lowered(each) for each in value] if isinstance(value, list) else value
 
 
-@cache
 def _lambda_client(endpoint: str, region: str, role: str) -> Any:
-    return boto3.session.Session().client(
-        "lambda",
-        region_name=region,
-        endpoint_url=endpoint,
-        aws_access_key_id=key_of(role),
-        aws_secret_access_key="rehearsal",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=LAMBDA_SECONDS),
-    )
+    return clients.client("lambda", region=region, endpoint=endpoint, key=key_of(role), read_seconds=LAMBDA_SECONDS)
 
 
 def stop_all(backend: SageMakerModelBackend) -> None:

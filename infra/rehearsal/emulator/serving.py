@@ -22,11 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from infra.rehearsal.emulator import calls, children
+from infra.rehearsal.emulator import calls, children, clients
 
 MODEL_TIMEOUT_SECONDS = 60
 """A model's time to answer: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html."""
@@ -51,23 +49,10 @@ class Aws:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str, str], Any] = {}
 
     def client(self, service: str, region: str, role: str) -> Any:
         """The one client of `service` in `region` that calls as `role`; threads may share it."""
-        place = (service, region, role)
-        with self._lock:
-            if place not in self._clients:
-                self._clients[place] = boto3.session.Session().client(
-                    service,  # type: ignore[call-overload]  # the stubs want a literal
-                    region_name=region,
-                    endpoint_url=self.endpoint,
-                    aws_access_key_id=calls.key_of(role),
-                    aws_secret_access_key="rehearsal",
-                    config=Config(retries={"total_max_attempts": 1}, proxies={}),
-                )
-            return self._clients[place]
+        return clients.client(service, region=region, endpoint=self.endpoint, key=calls.key_of(role))
 
     def environment(self, region: str, role: str | None) -> dict[str, str]:
         """What a process is told that runs as `role`; without one it has no way to AWS, the user's own included."""
