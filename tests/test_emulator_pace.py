@@ -7,46 +7,67 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.rehearsal.emulator.metrics import Metrics, Point
-from infra.rehearsal.emulator.pace import FASTEST, Clock
+from infra.rehearsal.emulator.pace import FASTEST, LONGEST_STEP, Paced
 from tests.emulated import until
 
-PACES = st.floats(FASTEST, 1.0)
-STRETCHES = st.lists(st.tuples(st.floats(0.1, 1e5), PACES), max_size=5)
+LOOKS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(FASTEST, 1.0), st.booleans()), max_size=30)
+"""Seconds until the clock is looked at, its pace until then, and whether a function runs."""
+BEGIN = 1e9
 KEY = ("Tests", "m", frozenset[tuple[str, str]]())
 COUNT = "def handler(event, context):\n    print('RAN')"
 
 
-def clock_of(stretches: list[tuple[float, float]], start: float = 1e9) -> Clock:
-    clock = Clock()
-    for seconds, second in stretches:
-        start += seconds
-        clock.set(second, start)
-    return clock
+def clock_of(looks: list[tuple[float, float, bool]]) -> tuple[Paced, list[float]]:
+    """A clock that was looked at, and when."""
+    clock, now, moments = Paced(), BEGIN, [BEGIN]
+    clock.set(0.5, now)
+    for seconds, second, busy in looks:
+        clock.second = second
+        now += seconds
+        moments.append(now)
+        if busy:
+            with clock.held():
+                clock.tick(now)
+        else:
+            clock.tick(now)
+    return clock, moments
 
 
-@given(STRETCHES, st.floats(0, 1e6), st.floats(0, 1e6))
-def test_the_clock_never_goes_backwards_and_is_never_slower_than_the_wall(
-    stretches: list[tuple[float, float]], one: float, other: float
+@given(LOOKS)
+def test_the_clock_is_never_slower_than_the_wall_and_passes_half_a_minute_between_two_looks(
+    looks: list[tuple[float, float, bool]],
 ) -> None:
-    clock = clock_of(stretches)
-    earlier, later = sorted((1e9 + one, 1e9 + other))
-    assert clock.shown(later) - clock.shown(earlier) >= later - earlier - 1e-3
+    clock, moments = clock_of(looks)
+    for (seconds, second, busy), before, after in zip(looks, moments, moments[1:], strict=False):
+        passed = clock.shown(after) - clock.shown(before)
+        wanted = seconds if busy or second == 1 else max(seconds, min(seconds / second, LONGEST_STEP))
+        assert passed == pytest.approx(wanted, abs=1e-3)
 
 
-@given(STRETCHES, st.floats(0, 1e6))
-def test_a_moment_shown_is_found_again(stretches: list[tuple[float, float]], ago: float) -> None:
-    clock = clock_of(stretches)
-    assert clock.real(clock.shown(1e9 + ago)) == pytest.approx(1e9 + ago, abs=1e-3)
+@given(LOOKS, st.floats(-100, 5000))
+def test_a_moment_shown_is_found_again(looks: list[tuple[float, float, bool]], since: float) -> None:
+    clock, _ = clock_of(looks)
+    assert clock.real(clock.shown(BEGIN + since)) == pytest.approx(BEGIN + since, abs=1e-3)
+
+
+@given(LOOKS, st.floats(0, 5000), st.floats(0, 5000))
+def test_the_clock_never_goes_backwards(looks: list[tuple[float, float, bool]], one: float, other: float) -> None:
+    clock, _ = clock_of(looks)
+    earlier, later = sorted((one, other))
+    assert clock.shown(BEGIN + earlier) <= clock.shown(BEGIN + later) + 1e-3
 
 
 def test_what_was_before_is_as_long_ago_as_it_was_and_what_is_counted_since_is_a_rate() -> None:
-    clock, now = Clock(), 6e8
+    clock, now = Paced(), 6e8
     clock.set(0.01, now)
+    for look in (0.15, 0.3):
+        clock.tick(now + look)
     metrics = Metrics()
-    metrics._points[KEY] = [Point(moment, 1, 1, 1, 1) for moment in (now - 30, now + 0.1, now + 0.2)]
-    # At now + 0.3 the clock shows half a minute more: two in the 0.6 s of this minute, one in the minute before.
-    assert metrics.by_period(KEY, "Sum", 60, 3, now + 0.3, clock=clock) == [pytest.approx(200), 1, None]
-    assert metrics.by_period(KEY, "Average", 60, 3, now + 0.3, clock=clock) == [1, 1, None]
+    metrics._points[KEY] = [Point(moment, 1, 1, 1, 1) for moment in (now - 29, now + 0.1, now + 0.2)]
+    # The clock shows 29 s more: two in the half minute that takes 0.3 s, one in the half minute before, a real one.
+    found = metrics.by_period(KEY, "Sum", 30, 4, now + 0.29, clock=clock)
+    assert found == [pytest.approx(200, rel=1e-3), 1, None, None]
+    assert metrics.by_period(KEY, "Average", 30, 4, now + 0.29, clock=clock) == [1, 1, None, None]
     assert metrics.by_period(KEY, "Sum", 60, 2, now + 0.3) == [2, 1]
 
 

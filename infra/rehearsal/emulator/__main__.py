@@ -120,6 +120,7 @@ def _keep_time() -> None:
     while True:
         time.sleep(max(QUICK_TICK_SECONDS, TICK_SECONDS * pace.clock.second))
         now = time.time()
+        pace.clock.tick(now)
         for tick in (schedules.tick, metrics.tick, alarms.tick, autoscaling.tick, lambdas.tick):
             try:
                 tick(now)

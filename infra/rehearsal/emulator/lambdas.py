@@ -30,7 +30,7 @@ from moto.awslambda.exceptions import InvalidParameterValueException, UnknownEve
 from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.core.utils import unix_time_millis
 
-from infra.rehearsal.emulator import children, events
+from infra.rehearsal.emulator import children, events, pace
 from infra.rehearsal.emulator.calls import ACCOUNT, key_of, on_behalf
 from infra.rehearsal.emulator.lambda_worker import END_OF_LOG
 from infra.rehearsal.emulator.metrics import put_metric
@@ -229,7 +229,7 @@ def invoke(function: LambdaFunction, event: Any) -> Outcome:
         kind = function.run_time if function.package_type == "Zip" else "a container image"
         raise NotImplementedError(f"the rehearsal runs Python functions; {function.function_name} is {kind}")
     timeout = float(function.timeout or DEFAULT_TIMEOUT)
-    with _turns, _worker(function) as worker:
+    with pace.clock.held(), _turns, _worker(function) as worker:
         outcome = worker.call(function.function_arn, event, timeout)
     _keep_log(function, outcome)
     dimensions = {"FunctionName": function.function_name}
