@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from functions import ledger
 from functions.incidents import store, timeline
 from functions.incidents.core import Event, Incident
-from functions.recovery.core import Alarm, Kind, Limits, decide, incident_of, kind_of
+from functions.recovery.core import Alarm, Kind, Limits, decide, incident_of, is_thin, kind_of
 from functions.recovery.evidence import Sources, gather, ringing
 
 Recovery = dict[str, Any]
@@ -23,6 +23,8 @@ Recovery = dict[str, Any]
 FROM_RELEASES: Final = ("service", "world", "quality")
 """The kinds that a release may have caused, so that nothing is decided while one is under way."""
 CHANGING: Final = ("Updating", "SystemUpdating", "RollingBack", "Creating")
+THIN_SECONDS: Final = 120
+"""For how long after its alarm a version is given to be asked by enough to tell whether it is worse."""
 URGENT: Final = ("roll-back", "stop")
 """What is done before anything else is asked, such as CloudTrail, which takes its time."""
 NEXT_STEP: Final[Mapping[Kind, str]] = {
@@ -229,13 +231,17 @@ def _asked_for(event: Recovery, at: Place) -> Recovery:
 
 
 def look(recovery: Recovery, at: Place) -> Recovery:
-    """Gather what is known and decide. Where `ready` is false, a release is under way: it is to be asked again."""
+    """Gather what is known and decide. Where `ready` is false it is to be asked again: a release is under way, or one
+    has ended so recently that too little is known of it."""
     alarm = Alarm(**recovery["alarm"])
     if alarm.kind in FROM_RELEASES and _releasing(at):
         if not recovery.get("waits"):
             at.say(recovery, event="a release is under way: it is waited for, as its own guard may go back")
         return {**recovery, "ready": False, "waits": True}
     evidence = gather(alarm, at.sources)
+    waited = (datetime.now(UTC) - ledger.moment(alarm.at)).total_seconds()
+    if is_thin(evidence, at.limits) and waited < THIN_SECONDS:
+        return {**recovery, "ready": False}
     decision = decide(evidence, at.limits)
     memory = "recent" if alarm.kind == "quality" else "all"
     live = evidence.live
@@ -351,7 +357,7 @@ def tell(recovery: Recovery, at: Place) -> Recovery:
     action, kind = recovery["action"], recovery["alarm"]["kind"]
     more: dict[str, Any] = {}
     if action == "page":
-        more["needs"] = [recovery["why"], NEXT_STEP[kind].format(endpoint=at.endpoint)]
+        more["needs"] = [NEXT_STEP[kind].format(endpoint=at.endpoint)]
     elif action == "none":
         more["done"] = [recovery["why"]]
     at.say(recovery, event="people are told", **more)
