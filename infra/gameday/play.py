@@ -19,13 +19,13 @@ from infra.gameday.stage import Stage
 from infra.gameday.traffic import Exchange, Traffic, by_second, summary
 from infra.rehearsal.product import ProductError
 
-LOOK_SECONDS: Final = 0.3
+LOOK_SECONDS: Final = 0.5
 WARM_SECONDS: Final = 3.0
 """Traffic before anything is broken, for the page."""
-DETECT_SECONDS: Final = 180.0
-DECIDE_SECONDS: Final = 120.0
-RECOVER_SECONDS: Final = 240.0
-QUIET_SECONDS: Final = 180.0
+DETECT_SECONDS: Final = 420.0
+DECIDE_SECONDS: Final = 300.0
+RECOVER_SECONDS: Final = 600.0
+QUIET_SECONDS: Final = 420.0
 """How long each may take, at the most; on a machine that does nothing else it is a tenth of that."""
 SAMPLE: Final = 40
 """People who are asked about before and after, for real."""
@@ -252,12 +252,15 @@ class Play:
         status, live, seen = "", "", dict[str, str]()
         while not self._over.wait(LOOK_SECONDS):
             with suppress(*AWAY):
-                for name, (state, reason) in self.stage.alarms().items():
-                    if states.get(name, state) != state and "ALARM" in (state, states[name]):
-                        if state == "ALARM":
-                            self._rang[name] = time.time()
-                        self.tell("alarm", f"{name} rings: {reason}" if state == "ALARM" else f"{name} is quiet again")
-                    states[name] = state
+                for name, alarm in self.stage.alarms().items():
+                    if states.get(name, alarm.state) != alarm.state and "ALARM" in (alarm.state, states[name]):
+                        rings = alarm.state == "ALARM"
+                        if rings:
+                            self._rang[name] = alarm.since
+                        self.tell(
+                            "alarm", f"{name} rings: {alarm.reason}" if rings else f"{name} is quiet again", alarm.since
+                        )
+                    states[name] = alarm.state
                 now = self.stage.status(), self.stage.live()
                 if now != (status, live) and status:
                     self.tell("release", f"the endpoint is {now[0]}, version {now[1].rpartition('/')[2]} serves")

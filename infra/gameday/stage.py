@@ -3,7 +3,7 @@
 import json
 import urllib.request
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from functions import ledger
 from functions.incidents import store
@@ -17,6 +17,16 @@ from infra.rehearsal.session import ENVIRONMENT, Rehearsal
 from infra.settings import stacks_of
 
 STACK: Final = "employment-local"
+
+
+class Alarm(NamedTuple):
+    """One alarm, as it is."""
+
+    state: str
+    """OK, ALARM or INSUFFICIENT_DATA."""
+    reason: str
+    since: float
+    """Since when: seconds since 1970."""
 
 
 class Stage:
@@ -60,18 +70,23 @@ class Stage:
 
     # --- how it is --------------------------------------------------------------------------------------------------
 
-    def alarms(self) -> dict[str, tuple[str, str]]:
-        """Each alarm's state and reason, by its name without the endpoint's."""
+    def alarms(self) -> dict[str, Alarm]:
+        """The alarms, by their names without the endpoint's."""
         pages = (
             self.clients("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{self.endpoint}-")
         )
         found = [alarm for page in pages for alarm in page["MetricAlarms"]]
         cut = len(self.endpoint) + 1
-        return {each["AlarmName"][cut:]: (each["StateValue"], each.get("StateReason", "")) for each in found}
+        return {
+            each["AlarmName"][cut:]: Alarm(
+                each["StateValue"], each.get("StateReason", ""), each["StateUpdatedTimestamp"].timestamp()
+            )
+            for each in found
+        }
 
     def ringing(self) -> set[str]:
         """The alarms that ring."""
-        return {name for name, (state, _) in self.alarms().items() if state == "ALARM"}
+        return {name for name, alarm in self.alarms().items() if alarm.state == "ALARM"}
 
     def live(self) -> str:
         """The ARN of the version that serves."""
