@@ -25,7 +25,6 @@ from functions.incidents.core import Incident
 from infra.pipelines import packed
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.engine import Engine
-from policies.cost import TAGS
 from tests.emulated import ACCOUNT, REGION, User, new, until
 from tests.test_release import GOOD, IMAGE, REPOSITORY, SPEC
 from tests.test_release import Product as Released
@@ -110,7 +109,7 @@ class Product(Released):
     def uri(self) -> str:
         return f"s3://{self.lake}/employment/incidents/{self.name}"
 
-    def incident(self, kind: str, ready: Callable[[Incident], Any], seconds: float = 90) -> Incident:
+    def incident(self, kind: str, ready: Callable[[Incident], Any], seconds: float = 300) -> Incident:
         """The newest incident of a kind, once it is as wanted."""
 
         def look() -> Incident | None:
@@ -133,10 +132,9 @@ class Product(Released):
     def dictate(self, newest: Mapping[str, Any], challenge: Mapping[str, Any] = BETTER, labels: int = 900) -> None:
         """New labels come, and what the jobs say of them."""
         rows = "".join(f"{number},2026-06-01T00:00:00Z,1\n" for number in range(labels))
-        files = {
-            f"labels/{new('delivery')}.csv": f"id,event_time,employed\n{rows}",
-            "labels/dictated.json": json.dumps({"newest": newest, "challenge": challenge}),
-        }
+        files = {"labels/dictated.json": json.dumps({"newest": newest, "challenge": challenge})}
+        if rows:
+            files[f"labels/{new('delivery')}.csv"] = f"id,event_time,employed\n{rows}"
         for name, text in files.items():
             self.user.s3.put_object(Bucket=self.lake, Key=f"employment/{name}", Body=text.encode())
 
@@ -144,6 +142,18 @@ class Product(Released):
         """Every training."""
         found = self.user.sagemaker.list_pipeline_executions(PipelineName=f"{self.name}-training")
         return list(found["PipelineExecutionSummaries"])
+
+    def version(self) -> str:
+        """The number of the version that a training has registered."""
+        run = self.runs()[0]["PipelineExecutionArn"]
+        steps = self.user.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=run)["PipelineExecutionSteps"]
+        [arn] = [each["Metadata"]["RegisterModel"]["Arn"] for each in steps if each["StepName"] == "register"]
+        return str(arn.rpartition("/")[2])
+
+    def package(self) -> dict[str, Any]:
+        arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/{self.name}/{self.version()}"
+        found: dict[str, Any] = self.user.sagemaker.describe_model_package(ModelPackageName=arn)
+        return found
 
     def asks(self, **event: Any) -> None:
         """A person asks the machine."""
@@ -248,8 +258,10 @@ def product(user: User, tmp_path_factory: pytest.TempPathFactory) -> Product:
             )
         return {"ledger": kept.bucket, "recovery": recovery.state_machine_arn, "template": endpoint.template}
 
+    tags = json.loads(CONFIG["aws:defaultTags"])["tags"]
+
     def cloud(_: Any) -> AwsProvider:
-        return AwsProvider(REGION, ACCOUNT, dict.fromkeys(TAGS, "x"), user.emulator.endpoint)
+        return AwsProvider(REGION, ACCOUNT, tags, user.emulator.endpoint)
 
     engine = Engine(tmp_path_factory.mktemp(name), {"aws": cloud})
     outputs = engine.up(replace(settings(build, name), region=REGION, config=CONFIG)).outputs
@@ -283,11 +295,11 @@ def test_a_young_release_that_is_worse_than_its_predecessor_is_taken_back(produc
         with contextlib.suppress(ClientError):
             product.ask(body=b"x")
         asked += 1
-    incident = product.incident("service", lambda known: known.status == "recovered")
+    incident = product.incident("service", lambda known: known.done and known.status == "recovered")
 
     assert product.live() == before
     assert (incident.decision, incident.serves) == ("roll-back", before)
-    assert "requests failed, before 0 of" in incident.why
+    assert "is worse than its predecessor" in incident.why
     assert any("went back to version" in each for each in incident.done)
     entry = product.entries("live")[-1]
     assert (entry.package_arn, entry.evidence["rollback"]) == (before, True)
@@ -298,46 +310,46 @@ def test_what_runs_away_is_stopped(product: Product) -> None:
     product.rings("spending")
     incident = product.incident("cost", lambda known: known.needs)
     assert incident.decision == "stop"
-    assert incident.done == ()
+    assert incident.done[0].startswith(f"stopped endpoint/{product.name}/variant/live")
+    [target] = product.user.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert target["SuspendedState"]["DynamicScalingOutSuspended"]
+    assert f"slipway stop {product.name} --undo" in incident.needs[0]
 
 
-def test_a_world_that_moved_is_learnt_once_and_offered(product: Product) -> None:
-    product.dictate(TRUSTED)
-    product.rings("drift")
-    product.incident("world", lambda known: any("training is started" in event.what for event in known.timeline))
-    product.rings("quality")
-    joined = product.incident("quality", lambda known: known.done)
-    incident = product.incident("world", lambda known: known.done)
-
-    assert (joined.decision, incident.decision) == ("retrain", "retrain")
-    assert joined.done[0].startswith(f"a retraining runs already, for incident {incident.id}")
-    version = incident.needs[0].split()[2].rstrip(",")
-    assert f"slipway approve {product.name} {version}" in incident.needs[0]
-    assert "it beats the champion" in incident.done[0]
-    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/{product.name}/{version}"
-    package = product.sagemaker.describe_model_package(ModelPackageName=arn)
-    assert package["ModelApprovalStatus"] == "PendingManualApproval"
-
-
-def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_a_challenger_that_loses_is_rejected(
-    product: Product,
-) -> None:
-    poisoned = {**TRUSTED, "new": {"labels": 900, "positives": 0.95}}
-    product.dictate(poisoned, WORSE)
+def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_are_learnt_once(product: Product) -> None:
+    product.dictate({**TRUSTED, "new": {"labels": 900, "positives": 0.95}})
     product.rings("drift")
     held = product.incident("world", lambda known: known.evidence.get("held"))
-    runs = len(product.runs())
+    assert held.decision == "retrain"
     assert "95% of the new labels are positive" in held.needs[0]
-    assert f"--confirm {held.id}" in held.needs[-1]
+    assert f"slipway retrain {product.name} --confirm {held.id}" in held.needs[-1]
+    assert product.runs() == []
 
     product.asks(confirm=held.id, why="a campaign, I asked them")
+    until(product.runs, "a training is started", 300)
+    product.rings("quality")
     incident = product.incident("world", lambda known: known.done)
+    joined = product.incident("quality", lambda known: known.done)
     assert incident.id == held.id
     assert any("a campaign, I asked them" in event.what for event in incident.timeline)
-    assert len(product.runs()) == runs + 1
-    rejected = product.sagemaker.list_model_packages(
-        ModelPackageGroupName=product.name, ModelApprovalStatus="Rejected"
-    )["ModelPackageSummaryList"]
-    [arn] = [each["ModelPackageArn"] for each in rejected]
-    why = product.sagemaker.describe_model_package(ModelPackageName=arn)["ApprovalDescription"]
-    assert "not better than the champion for certain" in why
+    assert joined.done[0].startswith(f"a retraining runs already, for incident {held.id}")
+    assert "it beats the champion" in incident.done[0]
+    assert f"slipway approve {product.name} {product.version()}" in incident.needs[0]
+    assert product.package()["ModelApprovalStatus"] == "PendingManualApproval"
+    assert len(product.runs()) == 1
+
+
+def test_the_same_labels_are_trained_on_once_and_a_challenger_that_loses_is_rejected(product: Product) -> None:
+    earlier = product.incident("world", lambda known: known.status == "recovered")
+    product.dictate(TRUSTED, WORSE, labels=0)
+    product.rings("drift")
+    incident = product.incident("world", lambda known: known.id != earlier.id and known.done)
+
+    assert "not better than the champion for certain" in incident.done[0]
+    assert "a retraining alone does not mend it" in incident.needs[0]
+    package = product.package()
+    assert package["ModelApprovalStatus"] == "Rejected"
+    assert "not better than the champion for certain" in package["ApprovalDescription"]
+    assert len(product.runs()) == 1

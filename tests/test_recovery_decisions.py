@@ -31,6 +31,7 @@ from functions.recovery.core import (
     TakenBack,
     decide,
     incident_of,
+    is_thin,
     kind_of,
 )
 from functions.recovery.guard import Facts
@@ -92,6 +93,9 @@ OTHERWISE = replace(FINE, predictions_moved=True)
         ("errors", live(FAILING, predecessor=None), (), "page", "nothing served before"),
         ("errors", live(FAILING, went_back=True), (), "page", "since a way back"),
         ("errors", live(FAILING, Measured(requests=10)), (), "page", "10 before do not compare"),
+        ("errors", live(SLOW), (), "page", "it is no worse than"),
+        ("latency", live(FAILING), (), "page", "it is no worse than"),
+        ("burn", live(SLOW), (), "roll-back", "longer than 90 ms"),
         ("errors", None, (), "page", "the ledger knows of none"),
         ("errors", live(replace(FINE, errors=8)), (), "page", "it is no worse than"),  # less than a point more
         ("latency", live(replace(FINE, latency_ms=24)), (), "page", "it is no worse than"),
@@ -132,6 +136,18 @@ def test_a_release_that_was_taken_back_because_of_an_alarm_needs_nothing_more() 
     taken = TakenBack(package_arn=NEW, at=at(minutes=0), alarms=("work-errors",))
     assert decided("errors", live(FAILING), taken_back=taken)[0] == "none"
     assert decided("latency", live(SLOW), taken_back=taken)[0] == "roll-back"
+
+
+def test_a_version_that_few_have_asked_yet_is_not_decided_on() -> None:
+    def thin(what: str, known: Live) -> bool:
+        return is_thin(Evidence(alarm=rings(what), now=ledger.stamp(NOW), live=known), Limits())
+
+    few = Measured(requests=12, errors=6)
+    assert thin("errors", live(few))
+    assert not thin("errors", live(FAILING))
+    assert not thin("errors", live(few, since=at(days=3)))
+    assert not thin("errors", live(few, predecessor=None))
+    assert not thin("drift", live(few))
 
 
 def test_whose_an_alarm_is() -> None:

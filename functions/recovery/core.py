@@ -33,6 +33,9 @@ ALARMS: Final[Mapping[str, Kind]] = {
 }
 """An endpoint's alarms, by what is behind the endpoint's name in theirs. Others need no decision: they call someone."""
 
+FAILING, SLOW = ("-errors", "-error-share"), ("-latency",)
+"""How the alarms end that are about failures alone, and about latency alone: only in that is a version held to its
+predecessor, then."""
 TELLING_OF_DATA: Final = ("data", "freshness")
 """The monitors without which nobody can tell whether the world has moved, or the data are broken or old."""
 
@@ -132,7 +135,7 @@ class Limits:
 
     young_hours: float = 24.0
     """How long after its release a version is held to its predecessor."""
-    least_requests: int = 50
+    least_requests: int = 20
     """A share of fewer requests says nothing."""
     error_share: float = 0.01
     """How much more of all requests has to fail than before."""
@@ -216,7 +219,10 @@ def _worse(evidence: Evidence, limits: Limits) -> str:
         return ""
     found = []
     if kind == "service":
-        found = [_more_errors(live.now, live.before, limits), _slower(live.now, live.before, limits)]
+        found = [
+            "" if evidence.alarm.name.endswith(SLOW) else _more_errors(live.now, live.before, limits),
+            "" if evidence.alarm.name.endswith(FAILING) else _slower(live.now, live.before, limits),
+        ]
     elif kind == "quality" and not live.was_accurate:
         found = [_less_accurate(live.now, live.before, limits)]
     elif kind == "world" and not live.was_steady:
@@ -237,6 +243,14 @@ def _no_release(evidence: Evidence, limits: Limits) -> str:
     if live.before.requests < limits.least_requests or live.now.requests < limits.least_requests:
         return f"{live.now.requests} requests since {live.since} and {live.before.requests} before do not compare"
     return f"it is no worse than {live.predecessor} was"
+
+
+def is_thin(evidence: Evidence, limits: Limits) -> bool:
+    """Whether a release may have done it, and too few have asked its version yet to tell."""
+    live = evidence.live
+    if evidence.alarm.kind != "service" or live is None or live.predecessor is None or live.went_back:
+        return False
+    return young(live, evidence.now, limits) and live.now.requests < limits.least_requests
 
 
 def young(live: Live, now: str, limits: Limits) -> bool:

@@ -120,10 +120,7 @@ def _other_answers(data: Mapping[str, Any], limits: Limits) -> list[str]:
 
 def _sudden(data: Mapping[str, Any], limits: Limits) -> list[str]:
     counted = [each for each in data["deliveries"] if each["labels"] >= SAYS_LITTLE]
-    jumps = [
-        (abs(after["positives"] - before["positives"]), before, after)
-        for before, after in pairwise(counted)
-    ]
+    jumps = [(abs(after["positives"] - before["positives"]), before, after) for before, after in pairwise(counted)]
     found = [each for each in jumps if each[0] > limits.sudden]
     if not found:
         return []

@@ -139,12 +139,16 @@ def _lines(of: Training, key: str) -> Iterator[str]:
 
 
 def _label_files(of: Training) -> list[str]:
-    return [each["Key"] for each in _objects(of.s3, of.labels_uri) if each["Key"].endswith(".csv")]
+    return [each["Key"] for each in _objects(of.s3, of.labels_uri) if _is_label_file(each["Key"])]
+
+
+def _is_label_file(key: str) -> bool:
+    return key.endswith(".csv")
 
 
 def _labels_digest(of: Training) -> str:
     """What tells these labels from others: the same ones make the same data set, and that is trained on once."""
-    told = [(each["Key"], each["ETag"]) for each in _objects(of.s3, of.labels_uri)]
+    told = [(each["Key"], each["ETag"]) for each in _objects(of.s3, of.labels_uri) if _is_label_file(each["Key"])]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
@@ -162,6 +166,9 @@ def newest(recovery: Recovery, of: Training) -> Recovery:
     """Start the job that makes a set of the newest labelled data, and describes them."""
     set_name = f"{of.at.endpoint}-{recovery['labels']}-{recovery['memory']}"
     target = f"{of.data_uri}/{set_name}"
+    found = {"set": set_name, "set_uri": target, "ended": False}
+    if recovery.get("confirmed") == set_name:  # what a person has looked at is what is learnt from
+        return {**recovery, **found, "job": None}
     definition = json.loads(of.sagemaker.describe_pipeline(PipelineName=of.pipeline)["PipelineDefinition"])
     known = {each["Name"]: each.get("DefaultValue") for each in definition["Parameters"]}
     inputs = {"labels": of.labels_uri, "records": str(known["Records"])}
@@ -169,7 +176,7 @@ def newest(recovery: Recovery, of: Training) -> Recovery:
     asked = [word for name in inputs if name.startswith("asked-") for word in ("--asked", f"{INPUT}/{name}")]
     words = ["--after", recovery["trained_until"], "--memory", recovery["memory"], *asked]
     job = _start_job(recovery, of, "newest", inputs=inputs, words=words, to=target)
-    return {**recovery, "set": set_name, "set_uri": target, "job": job, "ended": False}
+    return {**recovery, **found, "job": job}
 
 
 def _captured_hours(of: Training) -> list[str]:
@@ -232,6 +239,8 @@ def _start_job(
 
 def look_job(recovery: Recovery, of: Training) -> Recovery:
     """Has the job ended? Raises NotPossible where it failed."""
+    if recovery["job"] is None:
+        return {**recovery, "ended": True}
     described = of.sagemaker.describe_processing_job(ProcessingJobName=recovery["job"])
     status = described["ProcessingJobStatus"]
     if status in RUNS:
