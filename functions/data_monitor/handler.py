@@ -28,6 +28,7 @@ FLAGS: Final = {"broken_data": "broken_windows", "drifting": "drifting_windows"}
 """What a window may be found to be, which is a metric of that name; and what in the event says in how many windows."""
 
 
+@windows.once
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Judge what was captured since the last run, by the baseline of the model that serves. Returns the report.
 
@@ -43,11 +44,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     if do == "merge":
         baseline = _baseline(s3, event["run"])
         return large.merge(s3, event["run"], lambda *read: conclude(s3, event["run"], baseline, *read))
-    try:
-        return watch(s3, event)
-    except windows.Overtaken as overtaken:  # the schedule may call twice
-        print(overtaken)
-        return {"status": "overtaken"}
+    return watch(s3, event)
 
 
 def watch(s3: Any, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ BINS: Final = 20
 MOST_BARS: Final = 14
 TAIL: Final = 0.005
 """What of a distribution lies beyond either end of its plot, and is drawn into its last bars."""
+WHOLE: Final = {"(request)": "the requests themselves"}
+"""What the judge calls what is no column, in words."""
 NAMED: Final = 3
 """So many columns are named in the sentence on top."""
 
@@ -36,7 +38,8 @@ def summary(verdict: Verdict, window: Profile, since: str) -> str:
         told.append(f"the data are broken in {_named(broken)}")
     if moved:
         told.append(f"{_named(moved)} moved")
-    return f"Of {_rows(verdict.rows)}: " + "; ".join(told) + "."
+    unread = f", and {window.malformed:,} that cannot be read" if window.malformed else ""
+    return f"Of {_rows(verdict.rows)}{unread}: {'; '.join(told)}."
 
 
 def plots(baseline: Baseline, window: Profile, findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -123,7 +126,7 @@ def _number(value: float | None) -> float | str:
 
 
 def _features(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(WHOLE.get(name, name) for name in names))
 
 
 def _named(features: Sequence[str]) -> str:
