@@ -668,24 +668,6 @@ def test_a_stopped_release_is_recorded_and_frees_the_endpoint(product: Product) 
     )["executionArn"]
     until(lambda: product.described()["EndpointStatus"] == "Updating", "it is under way")
     product.stepfunctions.stop_execution(executionArn=execution, cause="someone pressed the button")
-    detail = {
-        "executionArn": execution,
-        "stateMachineArn": product.outputs["machine"],
-        "name": name,
-        "status": "ABORTED",
-        "startDate": int(time.time() * 1000),
-        "input": json.dumps(asked),
-        "cause": "someone pressed the button",
-    }
-    product.events.put_events(
-        Entries=[
-            {
-                "Source": "aws.states",
-                "DetailType": "Step Functions Execution Status Change",
-                "Detail": json.dumps(detail),
-            }
-        ]
-    )
 
     def recorded() -> Entry | None:
         return next((entry for entry in product.entries("failed") if entry.id == name), None)

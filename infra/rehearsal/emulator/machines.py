@@ -1,15 +1,29 @@
-"""State machines act in their role's name, so that the record of calls says who it was."""
+"""State machines act in their role's name, so that the record of calls says who it was; and what becomes of their
+executions is told of, as Step Functions tells CloudWatch and EventBridge.
 
+https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html and
+https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+"""
+
+import json
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from infra.rehearsal.emulator import calls, clients
+from infra.rehearsal.emulator import calls, clients, events
+from infra.rehearsal.emulator.metrics import put_metric
 
 LONGEST_TASK_SECONDS = 24 * 3600
+METRICS: Final = {
+    "RUNNING": "ExecutionsStarted",
+    "SUCCEEDED": "ExecutionsSucceeded",
+    "FAILED": "ExecutionsFailed",
+    "ABORTED": "ExecutionsAborted",
+    "TIMED_OUT": "ExecutionsTimedOut",
+}
 
 
 def install(endpoint: str) -> None:
@@ -18,6 +32,7 @@ def install(endpoint: str) -> None:
 
     def start_execution(response: StepFunctionResponse) -> Any:
         _sign_with_roles(endpoint)
+        _tell_of_executions()
         return start(response)
 
     StepFunctionResponse.start_execution = start_execution  # type: ignore[assignment, method-assign]  # replaced
@@ -45,3 +60,44 @@ def _sign_with_roles(endpoint: str) -> None:
     for module in list(sys.modules.values()):
         if getattr(module, "boto_client_for", None) is made:
             module.boto_client_for = client  # type: ignore[attr-defined]  # it was there a moment ago
+
+
+@cache
+def _tell_of_executions() -> None:
+    """Have every execution told of when it begins and when it ends."""
+    from moto.stepfunctions.parser.backend import execution
+
+    begin, end = execution.Execution.start, execution.BaseExecutionWorkerCommunication.terminated
+
+    def start(begun: execution.Execution) -> None:
+        _tell(begun, "RUNNING")
+        begin(begun)
+
+    def terminated(ended: execution.BaseExecutionWorkerCommunication) -> None:
+        end(ended)
+        _tell(ended.execution, str(ended.execution.status))
+
+    execution.Execution.start = start  # type: ignore[method-assign]  # that is what is replaced
+    execution.BaseExecutionWorkerCommunication.terminated = terminated  # type: ignore[method-assign]  # likewise
+
+
+def _tell(execution: Any, status: str) -> None:
+    """Put an execution's metric, and send its event."""
+    machine, region = execution.state_machine_arn, execution.region_name
+    put_metric(region, "AWS/States", METRICS[status], 1, {"StateMachineArn": machine})
+    ended = execution.stop_date
+    # Of one that was stopped, moto keeps the reason with the program alone.
+    why = execution.exec_worker.env.program_state() if status == "ABORTED" else execution
+    detail = {
+        "executionArn": execution.exec_arn,
+        "stateMachineArn": machine,
+        "name": execution.name,
+        "status": status,
+        "startDate": int(execution.start_date.timestamp() * 1000),
+        "stopDate": int(ended.timestamp() * 1000) if ended else None,
+        "input": execution.execution_input,
+        "output": json.dumps(execution.output) if status == "SUCCEEDED" else None,
+        "error": why.error,
+        "cause": why.cause,
+    }
+    events.emit(region, "aws.states", "Step Functions Execution Status Change", detail, [execution.exec_arn])
