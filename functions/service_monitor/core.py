@@ -99,6 +99,10 @@ class Burn:
         return self.enough and min(self.long_rate, self.short_rate) >= self.rule.factor
 
     @property
+    def rings(self) -> bool:
+        return self.is_burning and self.rule.rings
+
+    @property
     def sentence(self) -> str:
         what = "failed" if self.objective.name == "availability" else "were too slow"
         return (

@@ -61,7 +61,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     days = counted_minutes(state.kept.get("days", {}), minutes, state.kept.get("counted", 0), moment)
     package, status = _serves(event["endpoint"])
     down = [] if status in SERVING else [f"It answers nobody: {status}"]
-    values = {"burning": bool(down) or any(each.is_burning and each.rule.rings for each in burns)}
+    values = {"burning": bool(down) or any(each.rings for each in burns)}
     report = {
         "monitor": "service",
         "endpoint": event["endpoint"],
@@ -139,14 +139,14 @@ def _serves(endpoint: str) -> tuple[str | None, str]:
 
 
 def _status(burns: Sequence[Burn], down: Sequence[str], minutes: Sequence[Slot]) -> str:
-    if down or any(each.is_burning for each in burns):
+    if down or any(each.rings for each in burns):
         return "violated"
     return "stable" if any(slot.requests for slot in minutes) else "insufficient"
 
 
 def _violations(burns: Sequence[Burn], down: Sequence[str]) -> list[dict[str, str]]:
     found = [("endpoint", "endpoint_check", each) for each in down]
-    found += [(each.objective.name, f"{each.rule.name}_burn_check", each.sentence) for each in burns if each.is_burning]
+    found += [(each.objective.name, f"{each.rule.name}_burn_check", each.sentence) for each in burns if each.rings]
     return [
         {"feature_name": name, "constraint_check_type": check, "description": description, "group": "service"}
         for name, check, description in found
@@ -156,12 +156,14 @@ def _violations(burns: Sequence[Burn], down: Sequence[str]) -> list[dict[str, st
 def _summary(
     endpoint: str, burns: Sequence[Burn], down: Sequence[str], minutes: Sequence[Slot], up: float | None
 ) -> str:
-    found = [*down, *(each.sentence for each in burns if each.is_burning)]
+    found = [*down, *(each.sentence for each in burns if each.rings)]
     if found:
         return f"{'; '.join(found)}."
     requests = sum(slot.requests for slot in minutes)
     if not requests:
         return f"Nobody asked {endpoint} anything."
+    if slowly := [each.sentence for each in burns if each.is_burning]:
+        return f"Nobody is woken, but it will not last for a month: {'; '.join(slowly)}."
     answered = "" if up is None else f", and it answered in {up:.2%} of the minutes of the last day"
     return f"{endpoint} keeps to its objectives: {requests:,.0f} requests looked at{answered}."
 
