@@ -9,7 +9,7 @@ from typing import Final
 
 from functions.employment.features import SCHEMA
 from functions.registry.sign import location
-from infra import releases
+from infra import releases, retraining
 from infra.approvals import approve, package_arn
 from infra.gameday import candidates
 from infra.gameday.census import Person, in_group_quarters, people
@@ -35,6 +35,7 @@ class _Retraining(Scenario):
     delivered: str = ""
     """The URI of the labels that were delivered."""
     offered: int = 0
+    _confirmed = False
 
     def deliver(self, play: Play, persons: Sequence[Person], truth: Truth) -> None:
         """Features and labels of these people, found out by now."""
@@ -47,6 +48,11 @@ class _Retraining(Scenario):
     def mend(self, play: Play) -> None:
         def offered() -> int:
             incident = play.incident()
+            if incident and incident.evidence.get("held") and not self._confirmed:
+                self._confirmed = True
+                why = "these are those who are asked about now, and they were asked as ever"
+                play.person(OPERATOR, f"looks at the labels that are held, and lets the retraining go on: {why}")
+                retraining.retrain(play.stage.deployed, confirm=incident.id, why=why)
             found = [OFFERED.search(need) for need in incident.needs] if incident else []
             return next((int(each[1]) for each in found if each), 0)
 
@@ -75,7 +81,6 @@ class FeatureDrift(_Retraining):
     name = "feature-drift"
     breaks = "Half of those whom the endpoint is asked about are people in homes, colleges, prisons and barracks."
     alarms = ("drift",)
-    kinds = ("drift",)
     cause = ("RELP", "moved")
 
     def break_it(self, play: Play) -> None:
@@ -95,12 +100,12 @@ class LabelDrift(_Retraining):
     name = "label-drift"
     breaks = "The same people are asked about, and whoever is older than 52 retires: the answers are wrong."
     alarms = ("quality",)
-    kinds = ("quality",)
     cause = ("accuracy",)
     pension_age: Final = 52
 
     def __init__(self) -> None:
         self._open = ExitStack()
+        self._truth: GroundTruth | None = None
 
     def prepare(self, play: Play) -> None:
         self._truth = self._open.enter_context(GroundTruth(play.stage, play.traffic))
@@ -110,6 +115,7 @@ class LabelDrift(_Retraining):
         return person.works and float(person.values[AGE]) <= self.pension_age
 
     def break_it(self, play: Play) -> None:
+        assert self._truth
         self._truth.truth = self.retired
         play.tell("break", f"whoever is older than {self.pension_age} has no work any more, as their labels say")
         self.deliver(play, random.Random(2).sample(list(people()), LABELLED), self.retired)
@@ -127,7 +133,6 @@ class SchemaChange(Scenario):
     name = "schema-change"
     breaks = "Upstream tells ages in months instead of years, and calls the column otherwise in its files."
     alarms = ("broken-data",)
-    kinds = ("broken-data",)
     decisions = ("page",)
     cause = (AGE, "broken")
     renamed: Final = "AGE_MONTHS"
@@ -157,7 +162,6 @@ class StaleFeatures(Scenario):
     name = "stale-features"
     breaks = "The producer of features sends what it sent two months ago, file after file."
     alarms = ("stale",)
-    kinds = ("stale",)
     decisions = ("page",)
     cause = ("features", "old")
     files: Final = 3

@@ -34,7 +34,6 @@ class RunawayCost(Scenario):
     name = "runaway-cost"
     breaks = f"Somebody's script starts {JOBS} trainings on {INSTANCE}, and forgets them."
     alarms = ("spending",)
-    kinds = ("spending",)
     decisions = ("stop",)
     cause = (INSTANCE, "stopped")
 
@@ -91,7 +90,6 @@ class LostFunction(Scenario):
     name = "lost-function"
     breaks = "The Lambda function of the data monitor is deleted: nobody watches what the endpoint is asked."
     alarms = ("data-silent",)
-    kinds = ("data-silent",)
     decisions = ("page",)
     cause = ("data-silent", "no longer", "up")
 
@@ -128,12 +126,16 @@ class EmulatorRestart(Scenario):
     name = "emulator-restart"
     breaks = "The emulator is killed in the middle of a release, and with it goes everything that it holds."
     alarms = (UNANSWERED,)
-    kinds = (restarts.KIND,)
     decisions = (restarts.DECISION,)
     cause = ("emulator ended", "made again", "UpdateEndpoint")
     second = 1.0
     unanswered: Final = 5
     """So many requests in a row without an answer, and an application calls someone."""
+
+    @property
+    def kinds(self) -> set[str]:
+        """`up` writes it up."""
+        return {restarts.KIND}
 
     def prepare(self, play: Play) -> None:
         self._arn = candidates.register(play.stage, "", AUTHOR, "The model as it is, packed anew")

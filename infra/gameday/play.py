@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.incidents.core import Incident
 from functions.live import NothingLive
+from functions.recovery.core import incident_of
 from infra.gameday.census import Person, people
 from infra.gameday.report import Check, Moment, Report
 from infra.gameday.stage import Stage
@@ -49,14 +50,17 @@ class Scenario:
     """What is broken, in a sentence."""
     alarms: ClassVar[Sequence[str]]
     """One of these has to ring; names without the endpoint's."""
-    kinds: ClassVar[Sequence[str]]
-    """Of which kinds the incident is that tells of it."""
     decisions: ClassVar[Sequence[str]]
     """One of these has to be decided."""
     cause: ClassVar[Sequence[str]]
     """The incident note has to have each of these words: they tell the cause."""
     second: ClassVar[float] = 0.01
     """Real seconds that a second of schedules and alarm periods takes."""
+
+    @property
+    def kinds(self) -> set[str]:
+        """Of which kinds the incident may be that tells of it: those that the recovery makes of the alarms."""
+        return {incident_of("any", f"any-{alarm}") or alarm for alarm in self.alarms}
 
     def prepare(self, play: "Play") -> None:
         """What has to be there before anything is broken."""
@@ -161,9 +165,10 @@ class Play:
                 watcher.start()
                 try:
                     self._play(report)
-                except Missed as missed:
-                    report.checks.append(Check("everything happens in its time", False, str(missed)))
-                    self.tell("break", f"given up: {missed}")
+                except Exception as problem:  # whatever it is, it is what the scenario came to; others are to be played
+                    told = str(problem) if isinstance(problem, Missed) else f"{type(problem).__name__}: {problem}"
+                    report.checks.append(Check("everything happens, and in its time", False, told))
+                    self.tell("break", f"given up: {told}")
                 finally:
                     self._put_back(report)
         finally:
@@ -242,8 +247,8 @@ class Play:
     def _put_back(self, report: Report) -> None:
         try:
             self.scenario.put_back(self)
-        except (*AWAY, Missed) as error:
-            report.checks.append(Check("the rehearsal is left as it was", False, str(error)))
+        except Exception as problem:  # likewise
+            report.checks.append(Check("the rehearsal is left as it was", False, str(problem)))
 
     # --- what is seen meanwhile -------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ class _Release(Scenario):
 
     decisions = ("none", "roll-back")
     """None: the release's own guard has gone back already, and the recovery sees that."""
-    kinds = ("service",)
     program: ClassVar[str]
     notes: ClassVar[str]
     arn = ""
