@@ -500,6 +500,16 @@ class TestGathering:
         assert told.next_step == "`slipway monitor show x data`"
         assert timeline.enrich(user.s3, uri, opened.id, sources, runbook=f"{endpoint}-runbook") == told
 
+    def test_says_where_cloudtrail_knows_more_than_was_looked_through(self, user, uri, monkeypatch):
+        monkeypatch.setattr(timeline, "CHANGES", 1)
+        for _ in range(2):
+            user.alarm(new("metric"))
+        sources = timeline.Sources(endpoint="churn-prod", cloudtrail=user.cloudtrail)
+        told = timeline.gather(sources, ledger.now())
+        assert told.silent == ("of CloudTrail only the newest 1 changes in the account were looked through",)
+        monkeypatch.undo()
+        assert timeline.gather(sources, ledger.now()).silent == ()
+
     def test_a_source_that_does_not_answer_is_named_and_the_others_are_told_of(self, user, uri):
         alarm = user.alarm(new("metric"))
         user.cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="game day")
@@ -515,6 +525,8 @@ class TestGathering:
         told = timeline.enrich(user.s3, uri, "world-1", sources, runbook="no-such-runbook")
         assert [event.what for event in told.timeline] == [f"{alarm} rings: game day"]
         assert "CloudTrail could not be asked" in note.markdown(told) and "Rate exceeded" in note.markdown(told)
+        told = timeline.enrich(user.s3, uri, "world-1", replace(sources, cloudtrail=user.cloudtrail))
+        assert "could not be asked" not in note.markdown(told)
 
 
 class TestTheCommand:
