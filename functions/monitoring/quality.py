@@ -194,10 +194,8 @@ class Change:
 
     @property
     def sentence(self) -> str:
-        return (
-            f"{self.metric.replace('_', ' ')} went from {self.before:.3f} to {self.now:.3f}: worse by "
-            f"{self.worse_by:.3f}, with confidence by {self.at_least:.3f} or more"
-        )
+        name = {"auc": "AUC", "brier": "Brier score"}.get(self.metric, self.metric.replace("_", " "))
+        return f"{name} went from {self.before:.3f} to {self.now:.3f} (worse by {self.at_least:.3f} or more for sure)"
 
 
 def compare(

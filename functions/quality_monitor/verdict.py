@@ -19,6 +19,9 @@ SHOWN: Final = {
     "calibration_error": "Calibration error beyond chance",
 }
 
+MOST_SAID: Final = 2
+"""Figures that a summary names; the report has all."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -74,9 +77,11 @@ def judge(window: Window | None, coverage: float | None, baseline: Figures | Non
         )
         return Verdict("insufficient", said, figures, coverage)
     changes = compare(baseline, figures, rules.floors)
-    worse = [change.sentence for change in changes if change.is_worse]
+    worse = sorted((change for change in changes if change.is_worse), key=lambda change: [*FLOORS].index(change.metric))
     if worse:
-        return Verdict("violated", f"On {rows:,} labelled rows, {'; '.join(worse)}.", figures, coverage, changes)
+        said = "; ".join(change.sentence for change in worse[:MOST_SAID])
+        more = f"; and {len(worse) - MOST_SAID} more" if len(worse) > MOST_SAID else ""
+        return Verdict("violated", f"On {rows:,} labelled rows, {said}{more}.", figures, coverage, changes)
     accuracy, before = figures["accuracy"], baseline.get("accuracy")
     beside = "" if before is None else f" (it was {before:.3f} in training)"
     said = f"As good as ever on {rows:,} labelled rows: accuracy {accuracy:.3f}{beside}."
