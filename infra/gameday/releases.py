@@ -54,7 +54,7 @@ class BadRelease(_Release):
     name = "bad-release"
     breaks = "A version goes live whose serving code fails for everybody older than 60."
     alarms = ("errors", "error-share")
-    cause = ("errors", "taken back")
+    cause = ("errors", "has taken it back")
     notes = "Reads what a pension pays from a table"
     program = """
 
@@ -72,7 +72,7 @@ class SlowRelease(_Release):
     name = "slow-release"
     breaks = "A version goes live whose serving code takes a second for each request."
     alarms = ("latency",)
-    cause = ("latency", "taken back")
+    cause = ("latency", "has taken it back")
     notes = "Looks every person up once more"
     program = """
 
