@@ -67,7 +67,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
         "endpoint": event["endpoint"],
         "model_package_arn": package,
         "time": now.isoformat(timespec="milliseconds"),
-        "since": begin.isoformat(timespec="seconds"),
+        "since": state.since.isoformat(timespec="seconds"),
         "until": now.isoformat(timespec="seconds"),
         "status": _status(burns, down, minutes),
         "rows": int(sum(slot.requests for slot in minutes if slot.at >= state.since.timestamp() // MINUTE * MINUTE)),
