@@ -1,6 +1,7 @@
 """Training pipelines: what is declared, what their steps do, and a whole run in the rehearsal to a signed version."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from components.experiments import Experiments, ExperimentsSpec
 from components.model_registry import ModelRegistry, RegistrySpec
 from components.training_pipeline import MOST_HYPERPARAMETERS, Code, PipelineSpec, TrainingPipeline
 from functions.employment.features import LABEL, SCHEMA
+from functions.monitoring.baseline import from_json
 from functions.starting import token
 from infra.check import check
 from infra.pipelines import pack, packed, reproduce, revision, start
@@ -438,6 +440,13 @@ def test_a_model_brings_what_serves_it_and_is_measured_for_each_group(prepared: 
     assert accuracy == pytest.approx(told["metrics"]["accuracy"])
     assert told["attributions"][0]["feature"] in ("AGEP", "SCHL", "DIS", "RELP", "ESP")
     assert {each["feature"] for each in told["attributions"]} == {*SCHEMA.names}
+    rows = json.loads((prepared / "set/dataset.json").read_text())["rows"]
+    baseline = from_json((tmp_path / "e/baseline.json").read_text())
+    assert (baseline.rows, baseline.profile.outputs["prediction"].total) == (rows["train"], rows["test"])
+    assert baseline.quality is not None and baseline.quality["accuracy"] == pytest.approx(told["metrics"]["accuracy"])
+    for name in ("statistics", "constraints"):
+        described = json.loads((tmp_path / f"e/{name}.json").read_text())["features"]
+        assert {*SCHEMA.names} <= {each["name"] for each in described}
 
 
 # --- a whole run ------------------------------------------------------------------------------------------------------
@@ -594,6 +603,12 @@ def test_a_run_ends_with_a_signed_version_that_waits_for_a_person(
     dataset = json.loads(deployed.read(f"{told['dataset']}/dataset.json"))
     assert dataset["sha256"] == told["dataset_sha256"]
     assert dataset["rows"]["train"] + dataset["rows"]["test"] == PEOPLE
+    baseline = deployed.read(package["DriftCheckBaselines"]["ModelDataQuality"]["Statistics"]["S3Uri"])
+    assert from_json(baseline).rows == dataset["rows"]["train"]
+    assert hashlib.sha256(baseline).hexdigest() == signed["baseline_sha256"]
+    measured = package["ModelMetrics"]["ModelDataQuality"]
+    assert json.loads(deployed.read(measured["Statistics"]["S3Uri"]))["dataset"]["item_count"] > 0
+    assert json.loads(deployed.read(measured["Constraints"]["S3Uri"]))["features"]
 
 
 def test_the_run_is_among_the_experiments(deployed: Deployed, ran: tuple[str, dict[str, dict[str, Any]]]) -> None:
