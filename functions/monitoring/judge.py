@@ -22,11 +22,11 @@ ALPHA: Final = 0.01
 """How often a window without drift may be said to have moved, over all its columns."""
 FEWEST_ROWS: Final = 50
 """A smaller window is insufficient: nothing is said of it."""
-SHARED: Final = 0.1
+SHARED: Final = 0.05
 """Windows that are judged by one baseline share its chance errors, the more the larger they are beside it. Where all is
 shared, ALPHA is to be so many times smaller, that two of three windows are no more often wrong."""
 CERTAIN: Final = 0.1
-"""Each test for broken data gets this part of ALPHA: there are some for each column, and they call a person."""
+"""Each test for broken data gets this part of ALPHA: there are up to nine for each column, and they call a person."""
 MISSING_FLOOR: Final = 0.01
 """The least rise of the share of missing values that matters."""
 FILLED_FLOOR: Final = 0.05

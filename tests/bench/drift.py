@@ -117,14 +117,15 @@ def of_three(alarms: Sequence[bool]) -> list[bool]:
     return [last and (first or second) for first, second, last in zip(alarms, alarms[1:], alarms[2:], strict=False)]
 
 
-def calibration(windows: int, baselines: Mapping[int, int]) -> Iterator[str]:
+def calibration(windows: int, baselines: Sequence[int], sizes: Sequence[int]) -> Iterator[str]:
     """Of windows without drift, the share that alarms."""
     yield "| rows of the baseline | rows of a window | windows | one alarms | two of three | most often |"
     yield "|---|---|---|---|---|---|"
-    for size, many in baselines.items():
+    for size in baselines:
+        many = BASELINES[size]
         sources = [np.random.default_rng([7, size, number]) for number in range(many)]
         worlds = [(source, trained(table(source, size))) for source in sources]
-        for rows in SIZES:
+        for rows in sizes:
             count = max(3, windows // many)
             alarms: list[bool] = []
             twice: list[bool] = []
@@ -237,10 +238,12 @@ def real(windows: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("calibration", "faults", "real"))
-    parser.add_argument("--windows", type=int, default=240, help="of each size, for calibration")
+    parser.add_argument("--windows", type=int, default=240, help="of each size; not for faults")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows of a window, for calibration")
+    parser.add_argument("--baselines", type=int, nargs="+", default=[*BASELINES], choices=[*BASELINES])
     options = parser.parse_args()
     parts = {
-        "calibration": lambda: calibration(options.windows, BASELINES),
+        "calibration": lambda: calibration(options.windows, options.baselines, options.sizes),
         "faults": lambda: faults(500, 3),
         "real": lambda: real(options.windows),
     }
