@@ -102,7 +102,11 @@ def report(
     files: Mapping[str, int],
 ) -> dict[str, Any]:
     """The report of one run. `stands`: whether it was worse for so many windows that it rings."""
-    found = violations(verdict.changes)["violations"]
+    said = {change.metric: change.sentence for change in verdict.changes}
+    found = [
+        {**each, "feature_name": each["metric_name"], "description": said[each["metric_name"]], "group": "quality"}
+        for each in violations(verdict.changes)["violations"]
+    ]
     others = {arn: each for arn, each in join.windows.items() if arn != package_arn}
     return {
         "monitor": "quality",
@@ -113,7 +117,7 @@ def report(
         "until": now.isoformat(timespec="seconds"),
         "status": verdict.status,
         "rows": verdict.figures["rows"],
-        "violations": [{**each, "feature_name": each["metric_name"], "group": "quality"} for each in found],
+        "violations": found,
         "summary": verdict.summary,
         "quality_drop": stands,
         "figures": verdict.figures,
