@@ -38,6 +38,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
     from infra.kill_switch import NotStopped
+    from infra.layer import NoLayer
     from infra.monitors import NoReport
     from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
@@ -63,6 +64,7 @@ def explained(as_json: bool) -> Iterator[None]:
         EmulatorError,
         DeploymentError,
         NoRelease,
+        NoLayer,
         NoReport,
         NotRetrained,
         NotReviewed,
@@ -865,6 +867,23 @@ def import_baseline(
 
         output.write_text(monitors.imported(statistics, constraints), "utf-8")
         show.say(f"{output}: put it beside the model, and register it as DriftCheckBaselines.ModelDataQuality")
+
+
+@monitor.command("layer")
+def build_layer(
+    output: Annotated[Path, typer.Argument(help="The zip to write.")] = Path("layer.zip"),
+    as_json: Json = False,
+) -> None:
+    """Build the optional Lambda layer with which the monitors read data capture faster; it needs a package index."""
+    with explained(as_json):
+        from infra import layer
+
+        built = layer.build(output)
+        if as_json:
+            print(json.dumps({"output": str(output), **asdict(built)}))
+            return
+        size = f"{built.zipped_bytes / 1e6:.1f} MB zipped, {built.bytes / 1e6:.0f} MB unpacked"
+        show.say(f"{output}: {', '.join(built.packages)}; {size}")
 
 
 incident = typer.Typer(help="What went wrong with a product's endpoint, and what is left to do.", no_args_is_help=True)

@@ -195,7 +195,12 @@ def numpy_numbers(loads: Callable[[str], Any]) -> Callable[[Sequence[Tally]], Co
             self._plain = PlainNumbers(tallies)
 
         def add(self, columns: Sequence[Values], are_texts: bool) -> None:
-            if not columns or not columns[0]:
+            if not columns or not len(columns[0]):
+                return
+            if all(isinstance(values, np.ndarray) for values in columns):
+                for start in range(0, len(columns[0]), waiting_rows):
+                    part = [values[start : start + waiting_rows] for values in columns]
+                    self._count(np.array(part, dtype=np.float64))
                 return
             table = self._table(columns, are_texts)
             if table is None:
