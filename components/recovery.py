@@ -27,8 +27,8 @@ from functions.recovery.guard import Limits as Guards
 from policies.cost.prices import PRICES
 from policies.cost.pricing import jobs_of
 
-FOUR_DAYS: Final = 4 * 24 * 3600
-"""A training may take that long, and the machine waits for it."""
+THIRTY_DAYS: Final = 30 * 24 * 3600
+"""A training may take 28 days, and labels may take weeks to come: the machine waits for both."""
 GUARDS: Final = Guards()
 SCRIPTS: Final = ("newest", "challenge")
 """Processing jobs of a retraining, which cost at most what the pipeline's own first one does."""
@@ -55,6 +55,8 @@ class RetrainingSpec(Spec):
     """On how many of the newest held-out rows the new version has to be compared with the one that serves."""
     confidence: float = Field(default=GUARDS.confidence, ge=0.5, lt=1)
     """How sure it has to be that it is better."""
+    try_again_hours: float = Field(default=6, gt=0, le=48)
+    """How often it is tried again, while the alarm rings, what may not be yet: for want of labels, say."""
 
 
 class RecoverySpec(Spec):
@@ -197,7 +199,8 @@ class Recovery(pulumi.ComponentResource):
             "captures_uri": lake.uri("captures"),
             "data_uri": lake.uri("retraining"),
             "job": pulumi.Output.json_loads(training.job),
-            "limits": spec.retraining.model_dump(),
+            "limits": spec.retraining.model_dump(exclude={"try_again_hours"}),
+            "poll_seconds": spec.poll_seconds,
             "training_usd": pulumi.Output.from_input(training.definition).apply(most_usd),
             "budget_usd": usd_per_month,
             "budget_name": budget_name,
@@ -353,9 +356,7 @@ def _machine(
         machine_name(name),
         name=machine_name(name),
         role_arn=role.arn,
-        definition=pulumi.Output.json_dumps(
-            definition(step.arn, train.arn, alerts_topic_arn, spec.poll_seconds), sort_keys=True
-        ),
+        definition=pulumi.Output.json_dumps(definition(step.arn, train.arn, alerts_topic_arn, spec), sort_keys=True),
         encryption_configuration={
             "type": "CUSTOMER_MANAGED_KMS_KEY",
             "kms_key_id": kms_key_arn,
@@ -366,7 +367,7 @@ def _machine(
 
 
 def definition(
-    step_arn: pulumi.Input[str], train_arn: pulumi.Input[str], topic_arn: pulumi.Input[str], poll_seconds: int
+    step_arn: pulumi.Input[str], train_arn: pulumi.Input[str], topic_arn: pulumi.Input[str], spec: RecoverySpec
 ) -> dict[str, Any]:
     """The machine, in Amazon States Language. Its input: EventBridge's event of an alarm; or what a person asks for:
     `retrain` or `confirm` (an incident's id), with `by` and `why`.
@@ -401,10 +402,14 @@ def definition(
         chosen = [{"Variable": variable, "StringEquals": value, "Next": then} for value, then in ways.items()]
         return {"Type": "Choice", "Choices": chosen, "Default": otherwise}
 
-    def waiting(what: str, look: dict[str, Any], done: str, then: str) -> dict[str, Any]:
+    poll = {"Seconds": spec.poll_seconds}
+
+    def waiting(
+        what: str, look: dict[str, Any], done: str, then: str, pause: Mapping[str, Any] = poll
+    ) -> dict[str, Any]:
         """Looks again and again until it is done."""
         return {
-            f"Wait for {what}": {"Type": "Wait", "Seconds": poll_seconds, "Next": f"Look for {what}"},
+            f"Wait for {what}": {"Type": "Wait", **pause, "Next": f"Look for {what}"},
             f"Look for {what}": {**look, "Next": f"Is there {what}?"},
             f"Is there {what}?": choice(done, then, f"Wait for {what}"),
         }
@@ -412,30 +417,55 @@ def definition(
     return {
         "Comment": "An alarm of an endpoint: what is decided on it, what is done, and how that ends.",
         "StartAt": "Open",
-        "TimeoutSeconds": FOUR_DAYS,
+        "TimeoutSeconds": THIRTY_DAYS,
         "States": {
             "Open": task("open", "What follows?"),
             "What follows?": one_of("$.next", {"look": "Decide", "guard": "Guard"}, "Over"),
             "Decide": task("look", "Decided?"),
             "Decided?": choice("$.ready", "What to do?", "Wait for more to be known"),
-            "Wait for more to be known": {"Type": "Wait", "Seconds": poll_seconds, "Next": "Decide"},
+            "Wait for more to be known": {"Type": "Wait", **poll, "Next": "Decide"},
             "What to do?": one_of("$.action", {"roll-back": "Go back", "retrain": "Guard", "stop": "Stop"}, "Tell"),
             "Go back": task("roll_back", "Wait for the version before"),
             **waiting("the version before", task("look_back", ""), "$.back", "Tell"),
             "Stop": task("stop", "Tell"),
             "Guard": train("guard", "May it be trained?"),
-            "May it be trained?": choice("$.go", "Newest data", "Tell"),
+            "May it be trained?": {
+                "Type": "Choice",
+                "Choices": [
+                    {"Variable": "$.go", "BooleanEquals": True, "Next": "Newest data"},
+                    {
+                        "And": [
+                            {"Variable": "$.again", "BooleanEquals": True},
+                            {"Variable": "$.told", "IsPresent": True},
+                        ],
+                        "Next": "Wait for another try",
+                    },
+                ],
+                "Default": "Tell",
+            },
+            "Wait for another try": {
+                "Type": "Wait",
+                "Seconds": int(3600 * spec.retraining.try_again_hours),
+                "Next": "Guard",
+            },
             "Newest data": train("newest", "Wait for the newest data"),
             **waiting("the newest data", train("look_job", ""), "$.ended", "Inspect"),
             "Inspect": train("inspect", "To be trusted?"),
             "To be trusted?": choice("$.go", "Train", "Tell"),
             "Train": train("train", "Wait for a challenger"),
-            **waiting("a challenger", train("look_train", ""), "$.trained", "Challenge"),
+            **waiting("a challenger", train("look_train", ""), "$.trained", "Challenge", {"SecondsPath": "$.pause"}),
             "Challenge": train("challenge", "Wait for a comparison"),
             **waiting("a comparison", train("look_job", ""), "$.ended", "Judge"),
             "Judge": train("judge", "Tell"),
             "Tell": task("tell", "To be watched?"),
-            "To be watched?": choice("$.watch", "Wait for quiet", "Over"),
+            "To be watched?": {
+                "Type": "Choice",
+                "Choices": [
+                    {"Variable": "$.watch", "BooleanEquals": True, "Next": "Wait for quiet"},
+                    {"Variable": "$.again", "BooleanEquals": True, "Next": "Wait for another try"},
+                ],
+                "Default": "Over",
+            },
             **waiting("quiet", task("settle", ""), "$.settled", "Over"),
             "Over": {"Type": "Succeed"},
             "Failed": {

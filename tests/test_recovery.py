@@ -129,6 +129,20 @@ class Product(Released):
         told = [self.user.stepfunctions.describe_execution(executionArn=each["executionArn"]) for each in found]
         return [f"{each['status']} {each.get('error')} {each.get('cause')} {each['input'][:300]}" for each in told]
 
+    def ended_with(self) -> str:
+        """What came of the retraining that ended last, once none runs any more."""
+        machine, states = self.outputs["recovery"], self.user.stepfunctions
+
+        def outcome() -> str | None:
+            found = states.list_executions(stateMachineArn=machine)["executions"]
+            if any(each["status"] == "RUNNING" for each in found):
+                return None
+            told = [states.describe_execution(executionArn=each["executionArn"]) for each in found]
+            ends = {each["stopDate"]: json.loads(each.get("output", "{}")).get("outcome") for each in told}
+            return next((str(ends[at]) for at in sorted(ends, reverse=True) if ends[at]), None)
+
+        return str(until(outcome, "no recovery runs any more", 300))
+
     def dictate(self, newest: Mapping[str, Any], challenge: Mapping[str, Any] = BETTER, labels: int = 900) -> None:
         """New labels come, and what the jobs say of them."""
         rows = "".join(f"{number},2026-06-01T00:00:00Z,1\n" for number in range(labels))
@@ -230,7 +244,7 @@ def product(user: User, tmp_path_factory: pytest.TempPathFactory) -> Product:
         recovery = Recovery(
             name,
             RecoverySpec(
-                poll_seconds=1, settle_minutes=1, retraining=RetrainingSpec(debounce_hours=0, least_compared=100)
+                poll_seconds=1, settle_minutes=1, retraining=RetrainingSpec(debounce_hours=0, try_again_hours=0.002)
             ),
             training=training,
             budget_name=budget.budget_name,
@@ -316,6 +330,16 @@ def test_what_runs_away_is_stopped(product: Product) -> None:
     ]
     assert target["SuspendedState"]["DynamicScalingOutSuspended"]
     assert f"slipway stop {product.name} --undo" in incident.needs[0]
+
+
+def test_without_new_labels_it_is_tried_again_for_as_long_as_the_alarm_rings(product: Product) -> None:
+    product.rings("drift")
+    incident = product.incident("world", lambda known: known.needs)
+    assert incident.decision == "retrain"
+    assert f"no retraining yet: 0 labels are newer than {TRAINED_UNTIL}" in incident.needs[0]
+    product.incident("world", lambda known: any("people are told" in event.what for event in known.timeline))
+    assert product.ended_with() == "needs no retraining any more"
+    assert product.runs() == []
 
 
 def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_are_learnt_once(product: Product) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 from functions import ledger, starting
 from functions.live import live_package
 from functions.monitoring.windows import place
+from functions.recovery.evidence import ringing
 from functions.recovery.guard import Facts, Limits, refusals, suspicions, verdict
 from functions.recovery.steps import NotPossible, Place, Recovery
 from functions.release import locks
@@ -28,6 +30,9 @@ ASKED_HOURS: Final = 3
 RUNS: Final = ("InProgress", "Stopping")
 MOUNTED: Final = "/opt/ml/processing"
 INPUT, OUTPUT = f"{MOUNTED}/input", f"{MOUNTED}/output"
+LONGEST_PAUSE_SECONDS: Final = 900
+LOOKS: Final = 50
+"""It is looked after a training again once that has taken so much (one part in 50) longer."""
 EXECUTIONS: Final = 20
 """How many of a pipeline's newest executions are looked at."""
 REASON_LENGTH: Final = 1024
@@ -51,6 +56,7 @@ class Training:
     job: Mapping[str, Any]
     """What every processing job is made with; its `Code` is the URI of the product's code."""
     limits: Limits
+    poll_seconds: int
     training_usd: float
     budget_usd: float
     budget_name: str
@@ -80,22 +86,27 @@ def guard(recovery: Recovery, of: Training) -> Recovery:
     if other:
         told = f"a retraining runs already, for incident {other.get('incident', 'unknown')}: this one is left to it"
         at.say(recovery, event=told, done=[told])
-        return {**recovery, "go": False, "outcome": "is retrained already"}
+        return {**recovery, "go": False, "again": False, "outcome": "is retrained already"}
+    if recovery.get("told") and not any(each.name == recovery["alarm"]["name"] for each in ringing(at.sources)):
+        return {**recovery, "go": False, "again": False, "outcome": "needs no retraining any more"}
     champion = live_package(of.sagemaker, at.endpoint)
     trained = _trained(champion, of)
     facts = _facts(trained, of)
     reasons = refusals(facts, of.limits)
     if reasons:
-        needs = [f"no retraining now: {each}" for each in reasons]
-        at.say(recovery, event=f"no retraining: {'; '.join(reasons)}", needs=needs, evidence={"guard": vars(facts)})
-        return {**recovery, "go": False, "outcome": "is not retrained"}
+        # As long as its alarm rings it is tried again, such as until there are labels; a person asks again by hand.
+        again = "alarm" in recovery
+        needs = [f"no retraining {'yet' if again else 'now'}: {each}" for each in reasons]
+        event = "" if recovery.get("told") else f"no retraining: {'; '.join(reasons)}"
+        at.say(recovery, event=event, needs=needs, evidence={"guard": vars(facts)})
+        return {**recovery, "go": False, "again": again, "outcome": "is not retrained yet"}
     at.say(
         recovery,
         event=f"{facts.new_labels:,} new labels are there: a data set is made of them",
         evidence={"guard": vars(facts)},
     )
     found = {"champion": champion, "trained_until": trained["last"], "labels": _labels_digest(of)}
-    return {**recovery, "go": True, **found}
+    return {**recovery, "go": True, "again": False, **found}
 
 
 def _trained(package: str, of: Training) -> dict[str, Any]:
@@ -271,7 +282,7 @@ def inspect(recovery: Recovery, of: Training) -> Recovery:
             needs=needs,
             evidence={"held": recovery["set"], "memory": recovery["memory"], "newest": data},
         )
-        return {**recovery, "go": False, "outcome": "holds data that look poisoned"}
+        return {**recovery, "go": False, "held": True, "outcome": "holds data that look poisoned"}
     at.say(recovery, event="nothing speaks against the new data", evidence={"newest": data})
     return {**recovery, "go": True}
 
@@ -294,7 +305,7 @@ def train(recovery: Recovery, of: Training) -> Recovery:
         go_on=True,
     )
     of.at.say(recovery, event=f"training is started: {started.arn}")
-    return {**recovery, "run": started.arn, "trained": False}
+    return {**recovery, "run": started.arn, "trained": False, "pause": of.poll_seconds}
 
 
 def look_train(recovery: Recovery, of: Training) -> Recovery:
@@ -302,7 +313,10 @@ def look_train(recovery: Recovery, of: Training) -> Recovery:
     described = of.sagemaker.describe_pipeline_execution(PipelineExecutionArn=recovery["run"])
     status = described["PipelineExecutionStatus"]
     if status in ("Executing", "Stopping"):
-        return {**recovery, "trained": False}
+        # Step Functions keeps 25,000 events of an execution: whoever waits for days must not look all the time.
+        waited = (datetime.now(UTC) - described["CreationTime"]).total_seconds()
+        pause = min(LONGEST_PAUSE_SECONDS, max(of.poll_seconds, int(waited / LOOKS)))
+        return {**recovery, "trained": False, "pause": pause}
     steps = of.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=recovery["run"])["PipelineExecutionSteps"]
     if status != "Succeeded":
         why = [f"{step['StepName']}: {step['FailureReason']}" for step in steps if step.get("FailureReason")]

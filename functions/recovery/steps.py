@@ -25,6 +25,8 @@ FROM_RELEASES: Final = ("service", "world", "quality")
 CHANGING: Final = ("Updating", "SystemUpdating", "RollingBack", "Creating")
 THIN_SECONDS: Final = 120
 """For how long after its alarm a version is given to be asked by enough to tell whether it is worse."""
+RETRAINING: Final = "retraining"
+"""The kind of an incident that no alarm has opened, but a person who asks for a retraining."""
 URGENT: Final = ("roll-back", "stop")
 """What is done before anything else is asked, such as CloudTrail, which takes its time."""
 NEXT_STEP: Final[Mapping[Kind, str]] = {
@@ -212,7 +214,7 @@ def _asked_for(event: Recovery, at: Place) -> Recovery:
         at.incidents_uri,
         Incident(
             endpoint=at.endpoint,
-            kind="retraining",
+            kind=RETRAINING,
             opened=now,
             what=f"{by} asks for a retraining",
             decision="retrain",
@@ -351,9 +353,11 @@ def stop(recovery: Recovery, at: Place) -> Recovery:
 def tell(recovery: Recovery, at: Place) -> Recovery:
     """Tell people what was decided and done. `watch` says whether the alarm ought to be quiet soon."""
     if "outcome" in recovery:
-        at.say(recovery, event="people are told")
+        # Nothing rings of what a person has asked for, so its end is its end, unless something is held.
+        over: dict[str, Any] = {"status": "recovered"} if _is_asked_for(recovery) and not recovery.get("held") else {}
+        at.say(recovery, event="people are told", **over)
         at.tell(recovery["outcome"], at.gather(recovery))
-        return {**recovery, "watch": False}
+        return {**recovery, "watch": False, "again": bool(recovery.get("again")), "told": True}
     action, kind = recovery["action"], recovery["alarm"]["kind"]
     more: dict[str, Any] = {}
     if action == "page":
@@ -367,7 +371,11 @@ def tell(recovery: Recovery, at: Place) -> Recovery:
     at.tell(f"{subject} ({recovery['alarm']['name']})", at.gather(recovery))
     watch = action == "none" or bool(recovery.get("acted"))
     until = ledger.stamp(datetime.now(UTC) + timedelta(seconds=at.settle_seconds))
-    return {**recovery, "watch": watch, "until": until, "settled": False}
+    return {**recovery, "watch": watch, "until": until, "settled": False, "again": False}
+
+
+def _is_asked_for(recovery: Recovery) -> bool:
+    return str(recovery["incident"]).startswith(f"{RETRAINING}-")
 
 
 def settle(recovery: Recovery, at: Place) -> Recovery:
@@ -397,7 +405,10 @@ def failed(recovery: Recovery, at: Place) -> Recovery:
     if "incident" not in recovery:
         return {**recovery, "failed": reason}
     incident = at.say(
-        recovery, event=f"the recovery failed: {reason}", needs=[f"the recovery itself failed ({reason}): act by hand"]
+        recovery,
+        event=f"the recovery failed: {reason}",
+        needs=[f"the recovery itself failed ({reason}): act by hand"],
+        **({"status": "recovered"} if _is_asked_for(recovery) else {}),
     )
     at.tell("its recovery failed", incident)
     return {**recovery, "failed": reason}
