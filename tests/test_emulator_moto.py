@@ -36,6 +36,8 @@ RELIED_ON = {
     CloudWatchBackend.set_alarm_state: "a25532144b2a",
     CloudWatchBackend.delete_alarms: "3602fd647ddc",
     CloudWatchBackend.put_metric_data: "300dda002442",
+    CloudWatchBackend.get_metric_data: "ea8fffafcc06",
+    CloudWatchResponse.get_metric_data: "620cf898e877",
     Alarm: "2676609b9c6c",
     MetricDatum: "c00613f28fcf",
     MetricAggregatedDatum: "e40b1f56c470",

@@ -201,6 +201,36 @@ def endpoint(watched: Watched) -> Iterator[str]:
     watched.user.sagemaker.delete_endpoint(EndpointName=name)
 
 
+def test_metrics_are_read_as_cloudwatch_tells_of_them(user: User) -> None:
+    """Percentiles, counts above a limit, and formulas of them; the newest first, and nothing where nothing was."""
+    metric = new("latency")
+    for minutes_ago, values in ((2, range(10)), (10, range(4))):
+        for value in values:
+            user.put(metric, 100 * value, ago=60 * minutes_ago, endpoint="a")
+    user.put(metric, 10_000, ago=120, endpoint="b")
+
+    def query(name: str, statistic: str) -> dict[str, Any]:
+        named = {"Namespace": "Tests", "MetricName": metric, "Dimensions": [{"Name": "endpoint", "Value": "a"}]}
+        return {"Id": name, "MetricStat": {"Metric": named, "Period": 60, "Stat": statistic}}
+
+    def ask(*queries: dict[str, Any]) -> dict[str, list[float]]:
+        now = datetime.now(UTC)
+        answer = user.cloudwatch.get_metric_data(
+            MetricDataQueries=list(queries), StartTime=now - timedelta(hours=1), EndTime=now
+        )
+        return {each["Id"]: each["Values"] for each in answer["MetricDataResults"]}
+
+    share = {"Id": "share", "Expression": "100 * slow / all"}
+    hidden = {**query("slow", "TC(300:)"), "ReturnData": False}
+    assert ask(hidden, query("all", "SampleCount"), query("most", "p90"), share) == {
+        "all": [10, 4],
+        "most": [900, 300],
+        "share": [60, 0],
+    }
+    with pytest.raises(ClientError, match=r"the statistic TM\(10%:90%\) is not computed"):
+        ask(query("mean", "TM(10%:90%)"))
+
+
 @pytest.mark.parametrize("bad, objective", [("fail", "availability"), ("slow", "latency")])
 def test_the_promise_burns_when_requests_fail_or_are_slow_and_not_before(
     watched: Watched, endpoint: str, bad: str, objective: str
