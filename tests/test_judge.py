@@ -285,6 +285,7 @@ NUMBERS = [str(value) for value in np.random.default_rng(1).normal(50, 5, 1000)]
         (["1.0", "2.0", "3.0"] * 400, ["1", "2", "3"] * 100, True, set()),
         ([str(2000 + i % 20) for i in range(1000)], [str(2001 + i % 20) for i in range(500)], False, set()),
         ([f"id-{i}" for i in range(5000)], [f"id-{i}" for i in range(7000, 8000)], True, set()),
+        ([f"id-{i}" for i in range(5000)], ["id-7000"] * 200, True, {("x", "baseline_drift_check", "broken")}),
     ],
 )  # fmt: skip
 def test_columns_with_little_to_tell_have_a_defined_answer(

@@ -243,8 +243,11 @@ class _Comparison:
     def _broken(self) -> Iterator[Violation]:
         yield from self._missing()
         yield from self._wrong_type()
-        # What is out of range or never seen is not said to be stuck as well.
-        yield from [*(self._out_of_range() if self.numeric else self._unseen())] or self._stuck()
+        found = [*(self._out_of_range() if self.numeric else self._unseen())]
+        if not any(violation.group == "broken" for violation in found):
+            # One reason is enough: what is out of range or never seen is not said to be stuck as well.
+            found = [*self._stuck()] or found
+        yield from found
 
     def _missing(self) -> Iterator[Violation]:
         missing, total = self.now.missing, self.now.total

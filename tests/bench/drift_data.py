@@ -202,4 +202,5 @@ def everything(windows: int) -> Iterator[str]:
         ("synthetic_car_loan: drift begins at row 25,000", loans()),
         ("Other streams, in their order", known()),
     ):
-        yield from ("", f"**{title}**", "", *lines)
+        yield from ("", f"**{title}**", "")
+        yield from lines
