@@ -77,8 +77,8 @@ def _tell_of_executions() -> None:
         end(ended)
         _tell(ended.execution, str(ended.execution.status))
 
-    execution.Execution.start = start  # type: ignore[method-assign]  # that is what is replaced
-    execution.BaseExecutionWorkerCommunication.terminated = terminated  # type: ignore[method-assign]  # likewise
+    execution.Execution.start = start  # type: ignore[assignment, method-assign]  # that is what is replaced
+    execution.BaseExecutionWorkerCommunication.terminated = terminated  # type: ignore[assignment, method-assign]  # likewise
 
 
 def _tell(execution: Any, status: str) -> None:
