@@ -1,4 +1,8 @@
-"""The building blocks that teams compose in `stacks/`."""
+"""The building blocks that teams compose in `stacks/`.
+
+Where annotations name resources they are not evaluated (`from __future__ import annotations`): to load the providers'
+modules takes seconds, which a command that builds nothing need not wait for.
+"""
 
 from components.alerts import Alerts, AlertsSpec
 from components.batch_prediction import BatchPrediction, BatchSpec

@@ -1,5 +1,7 @@
 """A component's alarms: whoever one wakes finds what to do behind the link in it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

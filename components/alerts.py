@@ -1,5 +1,7 @@
 """Where people hear that something is wrong."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Annotated
 

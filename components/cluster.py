@@ -1,5 +1,7 @@
 """The Kubernetes cluster that training jobs and their GPUs live in."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Literal

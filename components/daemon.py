@@ -1,5 +1,7 @@
 """A pod of ours on every node of a kind: what makes its devices usable, or watches them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any

@@ -1,5 +1,7 @@
 """Where data lives: training sets, features, models, captures and reports."""
 
+from __future__ import annotations
+
 import pulumi
 import pulumi_aws as aws
 from pydantic import PositiveInt

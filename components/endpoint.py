@@ -1,5 +1,7 @@
 """A SageMaker endpoint of any kind, which releases change and a bad change of which goes back on its own."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

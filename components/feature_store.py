@@ -1,5 +1,7 @@
 """Features, kept twice: the latest of each record for serving, and all of them for training."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping, Sequence

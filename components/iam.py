@@ -1,5 +1,7 @@
 """Who may do what: where a stack runs, and the documents that IAM and resource policies are made of."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any

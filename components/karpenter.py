@@ -4,6 +4,8 @@ What Karpenter may do follows its own reference policy (v1.14), less what it doe
 profiles, since ours is made with its nodes' role (IAM cannot be reached from a network without the internet).
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Where it is kept, for good, which version of a model was live when, and who approved it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,7 +25,7 @@ class LedgerSpec(Spec):
     """Whether deleting the stack stops at the ledger; where it is false, its entries go with the stack."""
 
     @model_validator(mode="after")
-    def _can_go_where_it_may(self) -> "LedgerSpec":
+    def _can_go_where_it_may(self) -> LedgerSpec:
         if self.mode == "COMPLIANCE" and not self.protect:
             raise ValueError("nothing removes a ledger in mode COMPLIANCE: set protect to true, or mode to GOVERNANCE")
         return self

@@ -1,5 +1,7 @@
 """The versions of a model: what each is worth, who made and who approved it, and the signature that says so."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal

@@ -1,5 +1,7 @@
 """What every monitor is: a Lambda on a schedule, with alarms for when it fails and for when it no longer runs."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final

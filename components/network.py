@@ -1,5 +1,7 @@
 """A private network: no way to or from the internet, only to the AWS services that the platform calls."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from typing import Annotated

@@ -1,5 +1,7 @@
 """EKS nodes, of whatever kind: role, launch template, managed group."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -31,7 +33,7 @@ class NodePool(Spec):
     """The root volume: images and, where the instance has no disk of its own, all that pods write."""
 
     @model_validator(mode="after")
-    def _minimum_below_maximum(self) -> "NodePool":
+    def _minimum_below_maximum(self) -> NodePool:
         if self.min_size > self.max_size:
             raise ValueError(
                 f"min_size {self.min_size} is above max_size {self.max_size}: raise one or lower the other"

@@ -4,6 +4,8 @@ It is a REST API of API Gateway (v1). An HTTP API (v2) would be cheaper, but it 
 and usage plans, and no private endpoints: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-vs-rest.html
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
@@ -72,7 +74,7 @@ class ApiClientSpec(Spec):
     """How long a token works; a client that keeps it until then asks for, and pays for, few."""
 
     @model_validator(mode="after")
-    def _has_an_identity(self) -> "ApiClientSpec":
+    def _has_an_identity(self) -> ApiClientSpec:
         if self.auth == "iam" and not self.roles:
             raise ValueError("auth is iam: set roles, the ARNs of the roles this client runs as")
         if self.auth == "jwt" and self.roles:
@@ -131,7 +133,7 @@ class PredictionApiSpec(Spec):
     log_days: RetentionDays = 90
 
     @model_validator(mode="after")
-    def _roles_tell_clients_apart(self) -> "PredictionApiSpec":
+    def _roles_tell_clients_apart(self) -> PredictionApiSpec:
         owners: dict[str, str] = {}
         for name, client in self.clients.items():
             for role in client.roles:
@@ -145,7 +147,7 @@ class PredictionApiSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _clients_fit(self) -> "PredictionApiSpec":
+    def _clients_fit(self) -> PredictionApiSpec:
         size = sum(
             # The key's id, the name, and what stands between them in JSON.
             60 + len(name) + sum(len(role) + 4 for role in client.roles or ["x" * IDENTITY_BYTES])

@@ -1,5 +1,7 @@
 """Queues for training: every team has its own part of the machines, lends what it leaves idle, and takes it back."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 

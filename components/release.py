@@ -1,5 +1,7 @@
 """One model version going live, as a state machine: every way but the whole one is a failed release."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

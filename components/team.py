@@ -1,5 +1,7 @@
 """A team's place in the cluster: its namespace, its part of the machines, its data, and nothing of anybody else's."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -57,7 +59,7 @@ class Share(Spec):
         return {"own": value} if isinstance(value, int) else value
 
     @model_validator(mode="after")
-    def _lends_what_it_has(self) -> "Share":
+    def _lends_what_it_has(self) -> Share:
         if self.lend is not None and self.lend > self.own:
             raise ValueError(f"lend {self.lend} is above own {self.own}: lower lend or raise own")
         return self
@@ -86,7 +88,7 @@ class TeamSpec(Spec):
     """Roles that may change what runs in the team's namespace, and nothing else in the cluster."""
 
     @model_validator(mode="after")
-    def _can_run_something(self) -> "TeamSpec":
+    def _can_run_something(self) -> TeamSpec:
         for key in ("cpus", "memory_gib"):
             if getattr(self, key).most < 1:
                 raise ValueError(f"{key}: no pod runs without any: set 1 or more")
