@@ -150,6 +150,14 @@ def test_a_second_version_is_trained_approved_by_someone_else_released_and_taken
         return found if found["PipelineExecutionStatus"] != "Executing" else None
 
     assert wait_until(ended)["PipelineExecutionStatus"] == "Succeeded"
+
+    machine = slipway.outputs("employment-local")["release_state_machine_arn"]
+
+    def ended_releases() -> list[Any]:
+        found = slipway.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+        return [each for each in found if each["status"] != "RUNNING"]
+
+    before = len(ended_releases())
     done = slipway.run("approve", "employment-local", "2", "--as", "carol")
     assert done.returncode == 0, done.stderr
 
@@ -157,6 +165,8 @@ def test_a_second_version_is_trained_approved_by_someone_else_released_and_taken
         told = slipway.json("history", "employment-local")["live"]
         return told if told["package_arn"].endswith(f"/{version}") else None
 
+    # Each run of the command takes a second of the processor that the release needs.
+    wait_until(lambda: len(ended_releases()) > before)
     released = wait_until(lambda: live(2))
     assert released["approved_by"].endswith("/employment-local-approver/carol")
     began = time.monotonic()
