@@ -310,7 +310,7 @@ class TestANote:
         text = note.markdown(told)
         assert [line[:4] for line in text.splitlines()[:3]] == ["# ch", "- **", "- **"]
         headings = [line for line in text.splitlines() if line.startswith("#")]
-        assert len(headings) == 3 + bool(events) + 2 * bool(lines)
+        assert len(headings) == 4 + bool(events) + 2 * bool(lines)
         page = incidents.page(told)
         assert not re.search(r"<(script|a|img|link|iframe)[ >]", page)
 

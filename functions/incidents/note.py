@@ -26,7 +26,7 @@ CALLED: Final = re.compile(r" by (\S+)$")
 
 def markdown(incident: Incident) -> str:
     """The whole note. Whatever is told in it stays text: it can make no headings, links or pictures of its own."""
-    return "\n".join([*_head(incident), "", *_facts(incident), *_body(incident)]) + "\n"
+    return "\n".join([*_head(incident), *_section("What is known", [*_facts(incident)]), *_body(incident)]) + "\n"
 
 
 def _head(incident: Incident) -> Iterator[str]:
