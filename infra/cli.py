@@ -859,13 +859,16 @@ def show_reports(
 def import_baseline(
     statistics: Annotated[Path, typer.Argument(help="SageMaker Model Monitor's statistics.json.")],
     constraints: Annotated[Path | None, typer.Argument(help="Its constraints.json.")] = None,
+    answers: Annotated[
+        list[str] | None, typer.Option("--answer", help="A column that the model answers with, and is not asked.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("baseline.json"),
 ) -> None:
     """Make a baseline of Model Monitor's files, to register a model with."""
     with explained(False):
         from infra import monitors
 
-        output.write_text(monitors.imported(statistics, constraints), "utf-8")
+        output.write_text(monitors.imported(statistics, constraints, answers or ()), "utf-8")
         show.say(f"{output}: put it beside the model, and register it as DriftCheckBaselines.ModelDataQuality")
 
 

@@ -1,6 +1,6 @@
 """What an endpoint's monitors found last, and a baseline of what another tool has measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,11 +70,14 @@ def page(deployed: Deployed, shown: Shown) -> str:
     return body.decode()
 
 
-def imported(statistics: Path, constraints: Path | None = None) -> str:
-    """The baseline, as JSON, that Model Monitor's statistics.json (and constraints.json) come to. Raises NoReport."""
+def imported(statistics: Path, constraints: Path | None = None, answers: Sequence[str] = ()) -> str:
+    """The baseline, as JSON, that Model Monitor's statistics.json (and constraints.json) come to. Raises NoReport.
+
+    `answers` are those of its columns that the model answers with, and is not asked.
+    """
     given = _read(statistics), _read(constraints) if constraints else None
     try:
-        return baseline.to_json(baseline.from_json(*given))
+        return baseline.to_json(baseline.from_json(*given, outputs=answers))
     except ValueError as error:
         names = " and ".join(str(path) for path in (statistics, constraints) if path)
         raise NoReport(f"{names}: {error}") from error

@@ -525,11 +525,10 @@ def test_model_monitors_files_become_a_baseline_that_windows_are_judged_by(
     watched: Watched, register: Callable[[str], str], tmp_path: Path
 ) -> None:
     rows = people(4000, 84)
-    told = formats.statistics(baseline.fit(NAMES, [False, True, False], rows).profile)
+    told = formats.statistics(baseline.from_json(trained_on(rows)).profile)
     (tmp_path / "statistics.json").write_text(json.dumps(told))
-    made = CliRunner().invoke(
-        app, ["monitor", "import", str(tmp_path / "statistics.json"), "--output", str(tmp_path / "baseline.json")]
-    )
+    files = [str(tmp_path / "statistics.json"), "--output", str(tmp_path / "baseline.json")]
+    made = CliRunner().invoke(app, ["monitor", "import", *files, "--answer", "prediction"])
     assert made.exit_code == 0, made.output
     watched = replace(watched, package=register((tmp_path / "baseline.json").read_text()))
 
@@ -734,6 +733,21 @@ def test_a_machine_that_fails_is_told_of_and_what_it_was_to_read_is_read(deploye
     assert error and "without a verdict" in answer["errorMessage"]
     assert deployed.reports()[-1]["rows"] == 100
     assert deployed.invoke()["rows"] == 0
+
+
+def test_a_machine_that_was_announced_and_not_started_is_started(
+    deployed: InLambda, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run died in between."""
+    deployed.put(people(100, 72))
+    with monkeypatch.context() as patched:
+        patched.setattr(large, "_start", lambda *given: None)
+        watched.handle({**deployed.input, "model_package_arn": deployed.package, "large_bytes": 1})
+    before = len(deployed.reports())
+
+    assert deployed.invoke()["status"] == "reading"
+    [found] = until(lambda: deployed.reports()[before:], "a report of what was read in parts", 60)
+    assert found["rows"] == 100
 
 
 def test_a_part_that_is_missing_is_no_verdict_and_parts_may_be_read_again(watched: Watched) -> None:
