@@ -912,7 +912,11 @@ def list_incidents(
         if as_json:
             print(json.dumps(incidents.to_json(found), indent=2))
         elif found:
-            show.out.print(incidents.table(found))
+            show.out.print(incidents.table(found), soft_wrap=False)
+            if left := incidents.needs(found):
+                show.out.print("\nneeded of you", style="dim")
+                for line in left:
+                    show.out.print(line, markup=False)
         else:
             show.out.print(f"{stack} has no incident{'' if everything else ' that is not closed'}")
 
@@ -941,7 +945,7 @@ def show_incident(
         elif html:
             show.say(f"{html}: {found.id}")
         else:
-            show.out.print(incidents.rendered(found))
+            show.out.print(incidents.rendered(found), soft_wrap=False)
 
 
 @incident.command("close")

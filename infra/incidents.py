@@ -71,15 +71,22 @@ def close(deployed: Deployed, identity: str, filled_in: str, *, by: str = "") ->
 def table(found: Iterable[Incident], now: datetime | None = None) -> Table:
     """Incidents in a terminal, a line each."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("incident", "age", "lasted", "status", "rang", "decided", "needed of you"):
-        shown.add_column(heading, no_wrap=heading != "needed of you")
+    for heading in ("incident", "age", "lasted", "status", "rang", "decided"):
+        shown.add_column(heading, no_wrap=heading != "rang")
     at = now or datetime.now(UTC)
     for each in found:
         age = note.span((at - moment(each.opened)).total_seconds())
+        told = [each.alarm.removeprefix(f"{each.endpoint}-") or "-", each.decision or "-"]
         status = Text(each.status, style=COLOURS[each.status])
-        told = [each.alarm or "-", each.decision or "-", note.needed(each).replace("`", "").replace("\\", "")]
         shown.add_row(each.id, age, note.lasted(each) or "-", status, *map(Text, told))
     return shown
+
+
+def needs(found: Iterable[Incident]) -> list[str]:
+    """What each of them needs of a person, a line each."""
+    return [
+        f"{each.id}: {need}" for each in found if each.status != "closed" for need in each.needs or [note.needed(each)]
+    ]
 
 
 def rendered(incident: Incident) -> Markdown:

@@ -325,7 +325,7 @@ def test_a_note_says_what_happened_why_and_what_to_do() -> None:
     assert first == "# churn: version 8 did not go live: churn-errors rang (recovered)"
     assert "version 7 serves" in done and "aws logs tail /aws/sagemaker/Endpoints/churn" in needed
     story = text[text.index("## Timeline") :]
-    assert story.index("10:00:00") < story.index("10:01:00 RollingBack") < story.index("10:02:00")
+    assert story.index("10:00:00") < story.index("10:01:00 the endpoint is RollingBack") < story.index("10:02:00")
     for part in ("ben (better)", "model-package/churn/7", "`alarms.churn-errors`: 2 of 3", "slipway release churn 8"):
         assert part in text
 

@@ -65,9 +65,9 @@ def command(incident: Incident, what: str) -> str:
 
 
 def lasted(incident: Incident) -> str:
-    """How long it was wrong, or "" while it is."""
+    """How long it was wrong; "" while it is, and where nothing was."""
     end = incident.recovered or incident.closed
-    return span((moment(end) - moment(incident.opened)).total_seconds()) if end else ""
+    return span((moment(end) - moment(incident.opened)).total_seconds()) if end not in ("", incident.opened) else ""
 
 
 def span(seconds: float) -> str:
@@ -101,8 +101,7 @@ def _facts(incident: Incident) -> Iterator[str]:
 def _recovered(incident: Incident) -> str:
     if not incident.recovered:
         return ""
-    at_once = incident.recovered == incident.opened
-    return _time(incident.recovered) + ("" if at_once else f", after {lasted(incident)}")
+    return _time(incident.recovered) + (f", after {took}" if (took := lasted(incident)) else "")
 
 
 def _body(incident: Incident) -> Iterator[str]:

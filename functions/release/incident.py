@@ -41,7 +41,7 @@ def of(
         why=reason,
         timeline=[
             Event(at=started, what=f"the release of {short(package)} began, by {by}", source="release"),
-            *(Event(at=at, what=short(what), source="release") for at, what in release.get("timeline", [])),
+            *(Event(at=at, what=_said(what), source="release") for at, what in release.get("timeline", [])),
             Event(at=failed, what="the release failed", source="release"),
         ],
         done=[f"version {_short(live)} serves, as before"] if serves else [],
@@ -60,6 +60,11 @@ def of(
 
 def _short(package: str) -> str:
     return package.rpartition("/")[2]
+
+
+def _said(what: str) -> str:
+    """A line of the release's own timeline; one word is the endpoint's status."""
+    return short(what) if " " in what else f"the endpoint is {what}"
 
 
 def _decision(release: Mapping[str, Any]) -> str:

@@ -422,6 +422,7 @@ def _incident(release: Release, at: Place, *, failed: str, reason: str, live: st
         cloudwatch=at.cloudwatch,
         cloudtrail=at.cloudtrail,
         s3=at.s3,
+        ledger_bucket=at.ledger_bucket,
         reports_uri=at.reports_uri,
     )
     timeline.enrich(at.s3, at.incidents_uri, opened.id, sources, runbook=at.runbook_name)
