@@ -25,6 +25,9 @@ METRICS: Final = {
     "TIMED_OUT": "ExecutionsTimedOut",
 }
 
+_why_stopped: dict[str, tuple[str | None, str | None]] = {}
+"""The error and cause with which somebody stops an execution, by its ARN: moto does not keep them."""
+
 
 def install(endpoint: str) -> None:
     """Let the calls of state machines to `endpoint` be signed with their roles."""
@@ -35,6 +38,14 @@ def install(endpoint: str) -> None:
         _tell_of_executions()
         return start(response)
 
+    stop: Callable[[StepFunctionResponse], Any] = StepFunctionResponse.stop_execution
+
+    def stop_execution(response: StepFunctionResponse) -> Any:
+        asked = json.loads(response.body)
+        _why_stopped[asked["executionArn"]] = asked.get("error"), asked.get("cause")
+        return stop(response)
+
+    StepFunctionResponse.stop_execution = stop_execution  # type: ignore[assignment, method-assign]  # replaced
     StepFunctionResponse.start_execution = start_execution  # type: ignore[assignment, method-assign]  # replaced
 
 
@@ -75,6 +86,8 @@ def _tell_of_executions() -> None:
 
     def terminated(ended: execution.BaseExecutionWorkerCommunication) -> None:
         end(ended)
+        if ended.execution.status == "ABORTED":
+            ended.execution.error, ended.execution.cause = _why_stopped.pop(ended.execution.exec_arn, (None, None))
         _tell(ended.execution, str(ended.execution.status))
 
     execution.Execution.start = start  # type: ignore[assignment, method-assign]  # that is what is replaced
@@ -86,8 +99,6 @@ def _tell(execution: Any, status: str) -> None:
     machine, region = execution.state_machine_arn, execution.region_name
     put_metric(region, "AWS/States", METRICS[status], 1, {"StateMachineArn": machine})
     ended = execution.stop_date
-    # Of one that was stopped, moto keeps the reason with the program alone.
-    why = execution.exec_worker.env.program_state() if status == "ABORTED" else execution
     detail = {
         "executionArn": execution.exec_arn,
         "stateMachineArn": machine,
@@ -97,7 +108,7 @@ def _tell(execution: Any, status: str) -> None:
         "stopDate": int(ended.timestamp() * 1000) if ended else None,
         "input": execution.execution_input,
         "output": json.dumps(execution.output) if status == "SUCCEEDED" else None,
-        "error": why.error,
-        "cause": why.cause,
+        "error": execution.error,
+        "cause": execution.cause,
     }
     events.emit(region, "aws.states", "Step Functions Execution Status Change", detail, [execution.exec_arn])
