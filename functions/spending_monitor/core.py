@@ -202,11 +202,14 @@ def judge(spenders: Sequence[Spender], history: History, now: datetime, limits: 
         )
         found.append(Finding("over_budget", said))
     usual = history.usual(now)
-    if usual is not None and usd_per_hour > limits.usual_times * usual:
-        if left_alone - usual * MONTH > budget * limits.unusual_percent / 100:
-            times = f"{usd_per_hour / usual:.1f} times" if usual else "instead of"
-            said = f"what runs now costs {usd_per_hour:.2f} USD an hour, {times} the usual {usual:.2f}: {most}"
-            found.append(Finding("unusual", said))
+    if (
+        usual is not None
+        and usd_per_hour > limits.usual_times * usual
+        and left_alone - usual * MONTH > budget * limits.unusual_percent / 100
+    ):
+        times = f"{usd_per_hour / usual:.1f} times" if usual else "instead of"
+        said = f"what runs now costs {usd_per_hour:.2f} USD an hour, {times} the usual {usual:.2f}: {most}"
+        found.append(Finding("unusual", said))
     day = history.seen(now, usd_per_hour).spent(now - timedelta(hours=23))
     if day > budget * limits.day_percent / 100:
         said = f"the last 24 hours cost {_usd(day)}, {100 * day / budget:.0f} % of the month's budget"
