@@ -505,6 +505,36 @@ class TestGathering:
         assert told.next_step == "`slipway monitor show x data`"
         assert timeline.enrich(user.s3, uri, opened.id, sources, runbook=f"{endpoint}-runbook") == told
 
+    @pytest.mark.parametrize(
+        ("identity", "name"),
+        [
+            ({"arn": "arn:aws:sts::1:assumed-role/churn-release-b447cee/churn-release"}, "churn-release"),
+            ({"arn": "arn:aws:sts::1:assumed-role/approver/erin"}, "approver/erin"),
+            ({"arn": "arn:aws:iam::1:user/staff/ann"}, "ann"),
+            ({"type": "AWSService", "invokedBy": "events.amazonaws.com"}, "events.amazonaws.com"),
+            ({}, "somebody unknown"),
+        ],
+    )
+    def test_says_who_called(self, identity, name):
+        record = {"eventName": "DeleteFunction20150331", "eventTime": AT, "userIdentity": identity, "eventID": "1"}
+        event = {"EventSource": "lambda.amazonaws.com"}
+
+        class Trail:
+            resume_token = None
+
+            def get_paginator(self, _):
+                return self
+
+            def paginate(self, **_):
+                return self
+
+            def __iter__(self):
+                told = {**record, "requestParameters": {"functionName": "churn-prod-data"}}
+                return iter([{"Events": [{**event, "CloudTrailEvent": json.dumps(told)}]}])
+
+        [told] = timeline.of_cloudtrail(Trail(), "churn-prod", datetime.now(UTC), datetime.now(UTC))
+        assert told.what == f"DeleteFunction churn-prod-data by {name}"
+
     def test_says_where_cloudtrail_knows_more_than_was_looked_through(self, user, uri, monkeypatch):
         monkeypatch.setattr(timeline, "CHANGES", 1)
         for _ in range(2):

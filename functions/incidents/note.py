@@ -40,9 +40,8 @@ def done(incident: Incident) -> str:
     if incident.done:
         earlier = f" ({len(incident.done) - 1} before that: below)" if len(incident.done) > 1 else ""
         return f"{_text(incident.done[-1])}{earlier}"
-    if incident.decision:
-        return f"nothing yet; decided: {_text(incident.decision)}"
-    return "nothing yet"
+    nothing = "nothing yet" if incident.status == "open" else "nothing by itself"
+    return f"{nothing}; decided: {_text(incident.decision)}" if incident.decision else nothing
 
 
 def needed(incident: Incident) -> str:

@@ -209,10 +209,12 @@ def short(text: str) -> str:
 
 
 def _who(identity: Mapping[str, Any]) -> str:
-    """A session as `role/session`; a service by its name."""
+    """A session as `role/session`, a function's by its name, which its role's begins with; a service by its own."""
     arn = str(identity.get("arn", ""))
-    found = re.search(r":assumed-role/(?:.*/)?([^/]+/[^/]+)$", arn)
-    return found[1] if found else re.split("[/:]", arn)[-1] or str(identity.get("invokedBy", "somebody unknown"))
+    found = re.search(r":assumed-role/(?:.*/)?([^/]+)/([^/]+)$", arn)
+    if found:
+        return found[2] if found[1].startswith(found[2]) else f"{found[1]}/{found[2]}"
+    return re.split("[/:]", arn)[-1] or str(identity.get("invokedBy", "somebody unknown"))
 
 
 def of_ledger(entries: Iterable[Entry], since: str, until: str) -> list[Event]:
