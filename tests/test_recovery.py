@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,10 @@ from components.training_pipeline import Code, GateSpec, PipelineSpec, TrainingP
 from functions.incidents import store
 from functions.incidents.core import Incident
 from infra.pipelines import packed
+from infra.reach import Deployed
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.engine import Engine
+from infra.retraining import NotRetrained, retrain
 from tests.emulated import ACCOUNT, REGION, User, new, until
 from tests.test_release import GOOD, IMAGE, REPOSITORY, SPEC
 from tests.test_release import Product as Released
@@ -169,10 +172,10 @@ class Product(Released):
         found: dict[str, Any] = self.user.sagemaker.describe_model_package(ModelPackageName=arn)
         return found
 
-    def asks(self, **event: Any) -> None:
-        """A person asks the machine."""
-        told = {"by": self.arn_of("ann"), **event}
-        self.user.stepfunctions.start_execution(stateMachineArn=self.outputs["recovery"], input=json.dumps(told))
+    def deployed(self) -> Deployed:
+        """The product as the command line has it."""
+        outputs = {"recovery_state_machine_arn": self.outputs["recovery"], "incidents_uri": self.uri.rpartition("/")[0]}
+        return Deployed(settings(dict, self.name), outputs, self.client)
 
 
 @pytest.fixture(scope="module")
@@ -351,11 +354,18 @@ def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_are_
     assert f"slipway retrain {product.name} --confirm {held.id}" in held.needs[-1]
     assert product.runs() == []
 
-    product.asks(confirm=held.id, why="a campaign, I asked them")
-    until(product.runs, "a training is started", 300)
-    product.rings("quality")
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            retrain, product.deployed(), confirm=held.id, why="a campaign, I asked them", say=said.append
+        )
+        until(product.runs, "a training is started", 300)
+        product.rings("quality")
+        result = asked.result()
     incident = product.incident("world", lambda known: known.done)
     joined = product.incident("quality", lambda known: known.done)
+    assert (result.incident, result.offered, result.outcome) == (held.id, True, f"offers version {product.version()}")
+    assert f"{product.name} trains" in said
     assert incident.id == held.id
     assert any("a campaign, I asked them" in event.what for event in incident.timeline)
     assert joined.done[0].startswith(f"a retraining runs already, for incident {held.id}")
@@ -363,6 +373,14 @@ def test_data_that_look_poisoned_are_held_until_a_person_lets_them_pass_and_are_
     assert f"slipway approve {product.name} {product.version()}" in incident.needs[0]
     assert product.package()["ModelApprovalStatus"] == "PendingManualApproval"
     assert len(product.runs()) == 1
+
+
+def test_what_is_not_held_cannot_be_let_go_on_and_a_recovery_that_fails_rings(product: Product) -> None:
+    with pytest.raises(NotRetrained, match="there is no incident world-99"):
+        retrain(product.deployed(), confirm="world-99", why="I trust them")
+    with pytest.raises(NotRetrained, match="say why"):
+        retrain(product.deployed(), confirm="world-99")
+    until(lambda: f"{product.name}-recovery-failed" in product.ringing(), "it rings", 60)
 
 
 def test_the_same_labels_are_trained_on_once_and_a_challenger_that_loses_is_rejected(product: Product) -> None:
