@@ -18,7 +18,7 @@ from functions import ledger
 from functions.employment import challenge, newest, prepare
 from functions.employment.features import LABEL, SCHEMA
 from functions.monitoring import baseline
-from functions.recovery import guard
+from functions.recovery import evidence, guard
 from functions.recovery.core import (
     ALARMS,
     Action,
@@ -34,6 +34,7 @@ from functions.recovery.core import (
     is_thin,
     kind_of,
 )
+from functions.recovery.evidence import Sources
 from functions.recovery.guard import Facts
 from infra.rehearsal.product import census
 
@@ -431,3 +432,32 @@ def test_two_versions_are_compared_row_by_row() -> None:
     assert guard.verdict(told, guard.Limits()) == (True, guard.verdict(told, guard.Limits())[1])
     same = challenge.compare(Guess(0.8), Guess(0.8), np.zeros((100, 3)), labels)
     assert guard.verdict(same, guard.Limits())[0] is False
+
+
+def test_how_a_version_did_is_read_from_the_newest_report_of_it() -> None:
+    def report(package: str, **more: Any) -> dict[str, Any]:
+        return {"model_package_arn": package, "status": "violated", "rows": 700, "violations": [], **more}
+
+    found = {
+        "quality": [report(OLD, figures={"accuracy": 0.9}), report(NEW, figures={"accuracy": 0.7})],
+        "data": [
+            report(NEW, violations=[{"group": "drift"}, {"group": "prediction"}, {"group": "drift"}]),
+            report(NEW, violations=[]),
+        ],
+    }
+    nowhere = Sources(
+        endpoint="work",
+        variant="live",
+        alarms=[],
+        ledger_bucket="",
+        reports_uri="",
+        sagemaker=None,
+        cloudwatch=None,
+        s3=None,
+    )
+    now = ledger.stamp(NOW)
+    told = evidence.measured(nowhere, found, NEW, now, now)
+    assert (told.accuracy, told.labelled, told.drifted_features, told.predictions_moved) == (0.7, 700, 2, True)
+    before = evidence.measured(nowhere, found, OLD, now, now)
+    assert (before.accuracy, before.drifted_features, before.predictions_moved) == (0.9, None, None)
+    assert evidence.measured(nowhere, {"quality": [], "data": []}, NEW, now, now) == Measured()
