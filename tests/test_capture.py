@@ -4,6 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -337,3 +338,14 @@ def test_a_malformed_line_is_refused(bad):
 def test_an_unknown_set_of_tools_is_refused():
     with pytest.raises(ValueError, match="'polars' is none of standard library, msgspec, numpy"):
         profile(SCHEMA, [], tier="polars")
+
+
+@given(st.lists(CLEAN, min_size=1, max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_a_table_in_memory_counts_as_its_rows_do(rows):
+    columns = dict(zip(NAMES, zip(*rows, strict=True), strict=True))
+    arrays = {"age": np.array(columns["age"]), "code": columns["code"], "size": np.array(columns["size"])}
+    wanted = counted(read(line(side(json.dumps(rows), "JSON"))))
+    assert counted(capture.table(SCHEMA, arrays, tier="numpy")) == wanted
+    for tier in TIERS:
+        assert counted(capture.table(SCHEMA, columns, tier=tier)) == wanted
