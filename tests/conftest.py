@@ -15,8 +15,14 @@ from infra.rehearsal.emulator.process import Emulator
 from tests.emulated import User
 
 LONGEST = (
+    "test_gameday",
     "test_rehearsal",
     "test_release",
+    "test_data_monitor",
+    "test_recovery",
+    "test_quality_monitor",
+    "test_freshness_and_spending",
+    "test_monitored_endpoint",
     "test_training_pipeline",
     "test_kill_switch",
     "test_mutants",
