@@ -132,7 +132,8 @@ def largest_change(pairs: Sequence[Pair]) -> float:
 def common(pairs: Iterable[Pair], of: Pair, rare: Pair = (0, 0)) -> list[Pair]:
     """The codes that are common enough for the chi-square approximation, then all others together, with `rare`.
 
-    `of` are the sizes of the samples. What decides is the count in both together, which favours neither.
+    `of` are the sizes of the samples. What decides is the count in both together, which favours neither. Where even all
+    others together are too rare, they are put to the rarest of the common ones.
     """
     least = EXPECTED_AT_LEAST * sum(of) / min(of)
     groups = []
@@ -141,6 +142,10 @@ def common(pairs: Iterable[Pair], of: Pair, rare: Pair = (0, 0)) -> list[Pair]:
             rare = rare[0] + pair[0], rare[1] + pair[1]
         else:
             groups.append(pair)
+    if groups and sum(rare) < least:
+        rarest = min(groups, key=sum)
+        groups.remove(rarest)
+        rare = rare[0] + rarest[0], rare[1] + rarest[1]
     return [*groups, rare] if sum(rare) else groups
 
 

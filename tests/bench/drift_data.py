@@ -169,9 +169,7 @@ def known() -> Iterator[str]:
     without = ("id", "timestamp", "clf_target", "y_pred")
     baseline = trained(columns(nannyml("california_housing_reference.csv"), *without))
     houses = nannyml("california_housing_analysis.csv")
-    truth = houses[["id"]].merge(nannyml("california_housing_analysis_gt.csv"), on="id")["clf_target"]
-    right = (houses["y_pred"] == truth).mean()
-    yield row("california_housing", "all", 500, verdicts(baseline, columns(houses, *without), 500), right)
+    yield row("california_housing", "all", 500, verdicts(baseline, columns(houses, *without), 500))
 
     flights = [pd.read_csv(wheel("popmon", f"test_data/flight_delays{part}.csv.gz")) for part in ("_reference", "")]
     before, now = (columns(frame, "Unnamed: 0", "DATE") for frame in flights)
