@@ -215,7 +215,7 @@ def test_web_pages_are_refused(user, headers):
 def test_a_path_of_its_own_that_is_not_there_is_named(user):
     assert user.ask("/_slipway/reset", {}) == (
         404,
-        {"error": "/_slipway/reset is not one of health, fire, flush, interrupt, disturb"},
+        {"error": "/_slipway/reset is not one of health, fire, flush, interrupt, disturb, pace"},
     )
 
 
