@@ -12,6 +12,7 @@ from typing import Any
 import pulumi_aws as aws
 import pytest
 from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 from pretend_aws import CONFIG, KEY, TOPIC, PretendAws, up
 from pretend_cloud import settings
@@ -65,6 +66,7 @@ def checks(deliveries: Sequence[Delivery], now: float, online: Mapping[int, floa
 hours = st.floats(0, 500).map(lambda each: each * HOUR)
 
 
+@tried(deadline=None)
 @given(st.lists(st.tuples(hours, hours), max_size=8), st.floats(0, 23.9), hours)
 def test_features_are_fresh_as_long_as_one_of_the_last_files_brought_young_rows(
     before: list[tuple[float, float]], age: float, now: float
@@ -78,6 +80,7 @@ def test_features_are_fresh_as_long_as_one_of_the_last_files_brought_young_rows(
     assert checks([*older, young, *(came(now - 30, 0.0) for _ in range(3))], now) == ["old_rows"]
 
 
+@tried(deadline=None)
 @given(st.lists(st.tuples(hours, hours), max_size=8), st.floats(24.1, 1000))
 def test_a_store_whose_newest_row_is_too_old_is_stale_whatever_came(
     before: list[tuple[float, float]], age: float
@@ -174,6 +177,7 @@ def test_a_day_may_take_no_more_than_its_share_of_the_budget() -> None:
     assert judged([job], loop.seen(NOW + timedelta(minutes=59), 25.0)) == ["dear_day"]
 
 
+@tried(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.01, 30 * 3600), st.floats(0, 100)), max_size=30), st.data())
 def test_the_hours_together_have_cost_what_ran(looks: list[tuple[float, float]], data: st.DataObject) -> None:
     at, history, total = NOW, History().seen(NOW, 1.0), 0.0
