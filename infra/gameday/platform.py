@@ -1,6 +1,7 @@
 """What goes wrong with the platform itself: money runs away, a function is lost, all of it goes down."""
 
 import os
+import re
 import signal
 import time
 import uuid
@@ -9,10 +10,11 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
+from infra import kill_switch
 from infra.approvals import approve
 from infra.gameday import candidates
 from infra.gameday.data import OPERATOR, REVIEWER
-from infra.gameday.play import QUIET_SECONDS, Play, Scenario
+from infra.gameday.play import QUIET_SECONDS, Missed, Play, Scenario
 from infra.gameday.releases import AUTHOR
 from infra.gameday.report import Check
 from infra.rehearsal import restarts
@@ -27,6 +29,7 @@ IDLE_SECONDS: Final = 1800
 """How long a job of the sweep would do nothing, if nobody stopped it."""
 UNANSWERED: Final = "unanswered"
 """What the application calls it; every other alarm is CloudWatch's."""
+UNDO: Final = re.compile(r"--undo (\S+)")
 STOPPED: Final = ("Stopping", "Stopped", "Failed", "Completed")
 
 
@@ -77,6 +80,12 @@ class RunawayCost(Scenario):
         for name, status in self._statuses(play).items():
             if status not in STOPPED:
                 play.stage.clients("sagemaker").stop_training_job(TrainingJobName=name)
+        incident = play.incident()
+        if incident and (record := UNDO.search(" ".join(incident.needs))):
+            play.person(OPERATOR, "puts back what else was stopped: the endpoint may grow again")
+            done = kill_switch.stop(play.stage.deployed, act=True, undo=record[1], reason="a game day is over")
+            if done.problems:
+                raise Missed(f"not all of {record[1]} could be put back: {'; '.join(done.problems)}")
         play.until(play.quiet, "the alarms are quiet once all is as before", QUIET_SECONDS)
 
     def more_checks(self, play: Play) -> Sequence[Check]:
