@@ -85,7 +85,8 @@ def test_a_scenario_is_detected_decided_on_recovered_from_and_written_up(
     assert told["decision"] in scenario.decisions
     seconds = told["seconds"]
     assert 0 < seconds["detect"] <= seconds["decide"] <= seconds["recover"] <= told["took"]
-    assert told["virtual_seconds"]["detect"] == round(seconds["detect"] / told["second"])
+    shown = told["virtual_seconds"]
+    assert 0 < shown["detect"] <= shown["decide"] <= shown["recover"] <= seconds["recover"] / told["second"] + 1
     assert told["requests"]["sent"] > 0
     assert told["requests"]["after"]["lost"] == 0
     assert told["incident"].rpartition("-")[0] in scenario().kinds
@@ -189,6 +190,7 @@ REPORT = Report(
     detected=4.25,
     decided=5.0,
     recovered=9.5,
+    shown={"detect": 300.0, "decide": 340.0, "recover": 900.0},
     took=20.0,
     alarm="errors",
     decision="none",
@@ -234,7 +236,7 @@ def test_json_has_real_and_virtual_seconds_and_a_verdict_on_all() -> None:
     assert told["passed"] is True
     [scenario] = told["scenarios"]
     assert scenario["seconds"] == {"detect": 4.25, "decide": 5.0, "recover": 9.5}
-    assert scenario["virtual_seconds"] == {"detect": 425, "decide": 500, "recover": 950}
+    assert scenario["virtual_seconds"] == {"detect": 300, "decide": 340, "recover": 900}
     assert scenario["people"] == ["dana registers version 2"]
 
 

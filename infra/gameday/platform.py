@@ -190,11 +190,11 @@ class EmulatorRestart(Scenario):
     def more_checks(self, play: Play) -> Sequence[Check]:
         plan = play.stage.rehearsal.plan(stacks_of([ENVIRONMENT]))
         changes = [step.name for _, each in plan for step in each.steps if step.op not in ("same", "read")]
-        receipts = play.stage.clients("sagemaker-featurestore-runtime").get_record(
+        found = play.stage.clients("sagemaker-featurestore-runtime").get_record(
             FeatureGroupName=play.stage.outputs["feature_group_name"],
-            RecordIdentifierValueAsString=next(census("reference", 1))["id"],
+            RecordIdentifierValueAsString=next(census("analysis", 1))["id"],
         )
         return [
             Check("everything that is declared is there again", not changes, ", ".join(changes) or "nothing to change"),
-            Check("and so are the data", bool(receipts.get("Record")), "the first person's record is in the store"),
+            Check("and so are the data", bool(found.get("Record")), "the first person of 2016 is in the online store"),
         ]

@@ -188,14 +188,16 @@ class Play:
         self._known = {f"{incident.id} {incident.version}" for incident in self.stage.incidents()}
         time.sleep(WARM_SECONDS)
 
-        self.broken_at = time.time()
+        self.broken_at, self._shown = time.time(), self.stage.clock()
         scenario.break_it(self)
         rings = f"{' or '.join(scenario.alarms)} rings"
         report.alarm, detected = self.until(lambda: scenario.detected(self), rings, DETECT_SECONDS)
         report.detected = detected - self.broken_at
+        self._look_at_the_clock(report, "detect", detected)
         scenario.answer(self)
         decided = self.until(lambda: self._decided(), f"{' or '.join(scenario.decisions)} is decided", DECIDE_SECONDS)
         report.decided = time.time() - self.broken_at
+        self._look_at_the_clock(report, "decide")
         report.decision, report.why = decided.decision, decided.why
         self.tell("recovery", f"decided: {decided.decision}: {decided.why}")
 
@@ -203,9 +205,18 @@ class Play:
         self.until(self.serves_well, "it serves well again", RECOVER_SECONDS)
         self.until(self.quiet, f"{', '.join(scenario.alarms)} ring no more", RECOVER_SECONDS)
         report.recovered = time.time() - self.broken_at
+        self._look_at_the_clock(report, "recover")
         self.tell("recovery", "it serves well, and the alarms are quiet")
         self.until(lambda: self._written_up(decided), "the incident says that it is over", DECIDE_SECONDS)
         self._check(report, decided, sample)
+
+    def _look_at_the_clock(self, report: Report, what: str, at: float | None = None) -> None:
+        """How late it is now, or was when it happened, on the clock of schedules."""
+        if self.scenario.second == 1:  # it is the one on the wall, and goes when the emulator does
+            report.shown[what] = round((time.time() if at is None else at) - self.broken_at, 1)
+        else:
+            ago = 0.0 if at is None else time.time() - at
+            report.shown[what] = round(self.stage.clock() - self._shown - ago, 1)
 
     def _at_peace(self) -> bool:
         return self.stage.status() == "InService" and self.serves_well() and not self.stage.ringing()

@@ -44,6 +44,9 @@ class Report:
     """Real seconds after the break; None: not at all."""
     decided: float | None = None
     recovered: float | None = None
+    shown: dict[str, float] = field(default_factory=dict)
+    """By detect, decide and recover, how much later it was by then on the clock of schedules and alarm periods, in its
+    seconds: that clock waits for functions that run."""
     took: float = 0.0
     """Real seconds for all of it, preparations and putting things back included."""
     alarm: str = ""
@@ -74,19 +77,16 @@ class Report:
         """What people did."""
         return [moment.what for moment in self.timeline if moment.source == "person"]
 
-    def virtual(self, seconds: float | None) -> float | None:
-        """Real seconds as the clock of schedules and alarm periods counts them."""
-        return None if seconds is None else round(seconds / self.second)
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         measured = {"detect": self.detected, "decide": self.decided, "recover": self.recovered}
-        rest = {key: value for key, value in asdict(self).items() if key not in ("detected", "decided", "recovered")}
+        told = ("detected", "decided", "recovered", "shown")
+        rest = {key: value for key, value in asdict(self).items() if key not in told}
         return {
             "scenario": self.scenario,
             "passed": self.passed,
             "seconds": measured,
-            "virtual_seconds": {key: self.virtual(value) for key, value in measured.items()},
+            "virtual_seconds": {key: self.shown.get(key) for key in measured},
             "people": self.people,
             **rest,
         }
@@ -138,7 +138,7 @@ def table(reports: Sequence[Report]) -> Table:
 def lines(report: Report) -> list[str]:
     """What is worth reading of one scenario in a terminal, below the table."""
     pace = f"time of schedules and alarm periods: 1 s in {report.second:g} s"
-    shown = [duration(report.virtual(each)) for each in (report.detected, report.decided, report.recovered)]
+    shown = [duration(report.shown.get(each)) for each in ("detect", "decide", "recover")]
     told = [
         f"{report.scenario}: {report.breaks}",
         f"  {pace}; by it, detected after {shown[0]}, decided after {shown[1]}, recovered after {shown[2]}",

@@ -17,6 +17,7 @@ from infra.rehearsal.session import ENVIRONMENT, Rehearsal
 from infra.settings import stacks_of
 
 STACK: Final = "employment-local"
+ANSWER_SECONDS: Final = 30.0
 
 
 class Alarm(NamedTuple):
@@ -131,13 +132,22 @@ class Stage:
 
     def pace(self, second: float) -> None:
         """Let schedules and alarm periods pass quicker: their second takes so many real ones."""
-        self.clients.ask("pace", {"second": second})
+        self._ask("pace", {"second": second})
+
+    def clock(self) -> float:
+        """What the clock of schedules and alarm periods shows, in its seconds. Raises OSError where nobody answers."""
+        return float(self._ask("pace", {})["shown"])
 
     def answers(self) -> bool:
         """Whether the emulator does."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.clients.endpoint}/_slipway/health", timeout=5) as answer:
-                return "instance" in json.load(answer)
+            return "instance" in self._ask("health", {})
         except (OSError, ValueError):
             return False
+
+    def _ask(self, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        url = f"{self.clients.endpoint}/_slipway/{path}"
+        with opener.open(url, json.dumps(request).encode(), timeout=ANSWER_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found

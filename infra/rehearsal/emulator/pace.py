@@ -110,10 +110,10 @@ clock = Paced()
 
 
 def ask(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Set the pace where one is given; how it is. Raises LookupError for what is no pace."""
+    """Set the pace where one is given; how it is, and what the clock shows. Raises LookupError for what is no pace."""
     if "second" in request:
         second = request["second"]
         if not isinstance(second, int | float) or not FASTEST <= second <= 1:
             raise LookupError(f'say how long a second takes, from {FASTEST:g} to 1: {{"second": 0.02}}')
         clock.set(float(second), time.time())
-    return {"second": clock.second}
+    return {"second": clock.second, "shown": clock.shown(time.time())}
