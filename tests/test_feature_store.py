@@ -610,7 +610,5 @@ def test_every_alarm_says_what_to_do() -> None:
         "churn-local-refused-file",
         "churn-local-v2-quarantined",
         "churn-local-v2-refused-file",
-        "churn-local-features-stale",
         "churn-local-features-ingest-broken",
     }
-    assert alarms["churn-local-features-stale"]["treatMissingData"] == "breaching"
