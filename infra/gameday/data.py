@@ -1,11 +1,12 @@
 """What goes wrong with data: the world moves, the truth changes, a producer changes its form, or sleeps."""
 
+import json
 import random
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
 
 from functions.employment.features import SCHEMA
 from functions.registry.sign import location
@@ -32,6 +33,8 @@ class _Retraining(Scenario):
     """What only a new model mends: it is trained by itself, offered, approved by a person, and released."""
 
     decisions = ("retrain",)
+    monitor: ClassVar[str]
+    """Which one tells that all is as before."""
     delivered: str = ""
     """The URI of the labels that were delivered."""
     offered: int = 0
@@ -74,13 +77,25 @@ class _Retraining(Scenario):
         if self.offered:
             arn = package_arn(stage.deployed, self.offered)
             candidates.reject(stage, arn, "it was made for a game day")
+        # What was asked and labelled meanwhile is still read, and may ring for the version of before.
+        back = datetime.now(UTC)
+        well = f"the {self.monitor} monitor finds nothing once all is as before"
+        play.until(lambda: self._finds_nothing(play, back), well, QUIET_SECONDS)
         play.until(play.quiet, "the alarms are quiet once all is as before", QUIET_SECONDS)
+        play.until(stage.is_idle, "the recovery has nothing to do", QUIET_SECONDS)
+
+    def _finds_nothing(self, play: Play, since: datetime) -> bool:
+        stage = play.stage
+        report = json.loads(stage.read(f"{stage.outputs['reports_uri']}/{self.monitor}/{stage.endpoint}/latest.json"))
+        later = datetime.fromisoformat(report["time"]) > since
+        return later and report["model_package_arn"] == play.before and report["status"] == "stable"
 
 
 class FeatureDrift(_Retraining):
     name = "feature-drift"
     breaks = "Half of those whom the endpoint is asked about are people in homes, colleges, prisons and barracks."
     alarms = ("drift",)
+    monitor = "data"
     cause = ("RELP", "moved")
 
     def break_it(self, play: Play) -> None:
@@ -100,6 +115,7 @@ class LabelDrift(_Retraining):
     name = "label-drift"
     breaks = "The same people are asked about, and whoever is older than 52 retires: the answers are wrong."
     alarms = ("quality",)
+    monitor = "quality"
     cause = ("accuracy",)
     pension_age: Final = 52
 

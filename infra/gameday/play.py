@@ -219,7 +219,8 @@ class Play:
             report.shown[what] = round(self.stage.clock() - self._shown - ago, 1)
 
     def _at_peace(self) -> bool:
-        return self.stage.status() == "InService" and self.serves_well() and not self.stage.ringing()
+        at_rest = self.stage.status() == "InService" and not self.stage.ringing() and self.stage.is_idle()
+        return at_rest and self.serves_well()
 
     def _decided(self) -> Incident | None:
         found = self.incident()

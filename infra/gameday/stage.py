@@ -97,6 +97,12 @@ class Stage:
         """The endpoint's."""
         return str(self.clients("sagemaker").describe_endpoint(EndpointName=self.endpoint)["EndpointStatus"])
 
+    def is_idle(self) -> bool:
+        """Whether the recovery machine does nothing."""
+        machine = self.outputs["recovery_state_machine_arn"]
+        found = self.clients("stepfunctions").list_executions(stateMachineArn=machine, statusFilter="RUNNING")
+        return not found["executions"]
+
     def incidents(self) -> list[Incident]:
         """The endpoint's incidents, the newest first."""
         return store.incidents(self.clients("s3"), self.incidents_uri)
