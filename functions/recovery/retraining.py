@@ -82,7 +82,7 @@ def guard(recovery: Recovery, of: Training) -> Recovery:
     at = of.at
     holder = {"execution": at.execution, "incident": recovery["incident"], "since": ledger.now()}
     # A lock of its own beside the releases': it is held for as long as this execution runs.
-    other = locks.take(of.s3, at.states, at.sources.ledger_bucket, f"{at.endpoint}-retraining", holder)
+    other = locks.take(of.s3, at.states, at.sources.ledger_bucket, _turn(of), holder)
     if other:
         told = f"a retraining runs already, for incident {other.get('incident', 'unknown')}: this one is left to it"
         at.say(recovery, event=told, done=[told])
@@ -107,6 +107,11 @@ def guard(recovery: Recovery, of: Training) -> Recovery:
     )
     found = {"champion": champion, "trained_until": trained["last"], "labels": _labels_digest(of)}
     return {**recovery, "go": True, "again": False, **found}
+
+
+def _turn(of: Training) -> str:
+    """The name of the lock that a retraining holds."""
+    return f"{of.at.endpoint}-retraining"
 
 
 def _trained(package: str, of: Training) -> dict[str, Any]:
@@ -276,6 +281,8 @@ def inspect(recovery: Recovery, of: Training) -> Recovery:
         command = f"slipway retrain {at.endpoint} --confirm {recovery['incident']} --why '…'"
         needs = [f"look at the new labelled data: {each}" for each in found]
         needs.append(f"if they are right, let the retraining go on: `{command}`")
+        # What lets them pass is another execution, and this one may watch its alarm for hours.
+        locks.give_back(of.s3, at.sources.ledger_bucket, _turn(of), at.execution)
         at.say(
             recovery,
             event=f"the new data are held: {'; '.join(found)}",

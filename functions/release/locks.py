@@ -1,4 +1,4 @@
-"""One release of an endpoint at a time: a lock that an execution holds for as long as it runs.
+"""One release of an endpoint at a time: a lock that an execution holds while it runs, or until it gives it back.
 
 The ledger's bucket lets nobody overwrite or delete, so a lock is a row of numbered objects: who writes the next number
 first has it, and the one before must have ended. Nothing has to be freed, and no dead holder keeps anyone out.
@@ -10,6 +10,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 PREFIX: Final = "locks/"
+NOBODY: Final = ""
 TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
@@ -22,12 +23,26 @@ def take(s3: Any, states: Any, bucket: str, endpoint: str, holder: dict[str, Any
     if current:
         if current["execution"] == holder["execution"]:
             return None
-        if _runs(states, current["execution"]):
+        if current["execution"] != NOBODY and _runs(states, current["execution"]):
             return current
+    if _write(s3, bucket, endpoint, number + 1, holder):
+        return None
+    return _last(s3, bucket, endpoint)[1] or {"execution": "someone else"}
+
+
+def give_back(s3: Any, bucket: str, endpoint: str, execution: str) -> None:
+    """Let others have the lock though this execution, which holds it, runs on; nothing where another has it."""
+    number, current = _last(s3, bucket, endpoint)
+    if current and current["execution"] == execution:
+        _write(s3, bucket, endpoint, number + 1, {"execution": NOBODY, "given_back_by": execution})
+
+
+def _write(s3: Any, bucket: str, endpoint: str, number: int, holder: dict[str, Any]) -> bool:
+    """Write a number, if nobody has: whether it was this call that did."""
     try:
         s3.put_object(
             Bucket=bucket,
-            Key=f"{PREFIX}{endpoint}/{number + 1:08}.json",
+            Key=f"{PREFIX}{endpoint}/{number:08}.json",
             Body=json.dumps(holder, sort_keys=True).encode(),
             IfNoneMatch="*",
             ContentType="application/json",
@@ -35,8 +50,8 @@ def take(s3: Any, states: Any, bucket: str, endpoint: str, holder: dict[str, Any
     except ClientError as error:
         if error.response["Error"]["Code"] not in TAKEN:
             raise
-        return _last(s3, bucket, endpoint)[1] or {"execution": "someone else"}
-    return None
+        return False
+    return True
 
 
 def _last(s3: Any, bucket: str, endpoint: str) -> tuple[int, dict[str, Any] | None]:
