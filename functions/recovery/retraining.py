@@ -97,6 +97,8 @@ def guard(recovery: Recovery, of: Training) -> Recovery:
         # As long as its alarm rings it is tried again, such as until there are labels; a person asks again by hand.
         again = "alarm" in recovery
         needs = [f"no retraining {'yet' if again else 'now'}: {each}" for each in reasons]
+        # It may be hours until it is tried again: whoever has what this one lacks must not wait for it.
+        locks.give_back(of.s3, at.sources.ledger_bucket, _turn(of), at.execution)
         event = "" if recovery.get("told") else f"no retraining: {'; '.join(reasons)}"
         at.say(recovery, event=event, needs=needs, evidence={"guard": vars(facts)})
         return {**recovery, "go": False, "again": again, "outcome": "is not retrained yet"}
