@@ -98,10 +98,10 @@ class Stage:
         return str(self.clients("sagemaker").describe_endpoint(EndpointName=self.endpoint)["EndpointStatus"])
 
     def is_idle(self) -> bool:
-        """Whether the recovery machine does nothing."""
-        machine = self.outputs["recovery_state_machine_arn"]
-        found = self.clients("stepfunctions").list_executions(stateMachineArn=machine, statusFilter="RUNNING")
-        return not found["executions"]
+        """Whether nothing is open, and nothing trains."""
+        runs = self.clients("sagemaker").list_pipeline_executions(PipelineName=self.outputs["pipeline_name"])
+        trains = any(each["PipelineExecutionStatus"] == "Executing" for each in runs["PipelineExecutionSummaries"])
+        return not trains and not any(incident.status == "open" for incident in self.incidents())
 
     def incidents(self) -> list[Incident]:
         """The endpoint's incidents, the newest first."""
