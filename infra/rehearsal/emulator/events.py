@@ -101,6 +101,12 @@ def timestamp(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _keeper(how: Mapping[str, Any]) -> str:
+    """Who puts what was not delivered into the queue: EventBridge itself; Scheduler does it in the schedule's role."""
+    of_schedule = str(how.get("source", "")).startswith("arn:aws:scheduler:")
+    return str(how["principal"]) if of_schedule and "principal" in how else "events.amazonaws.com"
+
+
 def _deliver_or_keep(arn: str, event: Any, region: str, dead_letters: str | None, how: Mapping[str, Any]) -> None:
     try:
         deliver(arn, event, region, **how)
@@ -113,7 +119,7 @@ def _deliver_or_keep(arn: str, event: Any, region: str, dead_letters: str | None
             if how.get("source"):
                 told["RULE_ARN"] = how["source"]
             try:
-                deliver(dead_letters, event, region, attributes=told)
+                deliver(dead_letters, event, region, principal=_keeper(how), attributes=told)
             except NOT_DELIVERED as failure:
                 print(f"lost, as {dead_letters} does not take it either: {failure}", flush=True)
 
