@@ -6,7 +6,7 @@ export PYTHONUTF8 := 1
 # Pulumi's providers are large: compiling them anew in every run would double its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up down check test lint types pipelines bench clean
+.PHONY: help up down check test lint types docs pipelines bench clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -38,6 +38,10 @@ pipelines: .venv/ready ## Recompile the pipelines written with SageMaker's SDK a
 	  || $(BIN)/uv run --isolated --locked --quiet --system-certs --group pipelines slipway pipeline compile $$each --check \
 	  || exit 1; \
 	done
+
+docs: .venv/ready ## Build the documentation into .slipway/site: open index.html there, no server needed
+	@$(BIN)/mkdocs build --strict --quiet --site-dir .slipway/site
+	@echo "Built: .slipway/site/index.html"
 
 bench: .venv/ready ## Time the commands a user waits for
 	@$(BIN)/python -m tests.bench
