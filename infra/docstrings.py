@@ -1,0 +1,50 @@
+"""What the code says of itself: the strings below the fields of a class, which Python does not keep."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import ModuleType
+
+
+@cache
+def fields(cls: type) -> Mapping[str, str]:
+    """The text below each annotated field of a class and of those it derives from, in one line each."""
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        found |= _of_class(each)
+    return found
+
+
+@cache
+def _of_class(cls: type) -> Mapping[str, str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError):  # built in, or made at run time
+        return {}
+    [node] = tree.body
+    assert isinstance(node, ast.ClassDef)
+    return dict(_below(node.body))
+
+
+@cache
+def variables(module: ModuleType) -> Mapping[str, str]:
+    """The text below each variable of a module, in one line each."""
+    return dict(_below(ast.parse(inspect.getsource(module)).body))
+
+
+def _below(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for statement, following in zip(statements, statements[1:], strict=False):
+        targets = [statement.target] if isinstance(statement, ast.AnnAssign) else getattr(statement, "targets", [])
+        if not (isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)):
+            continue
+        if isinstance(following.value.value, str):
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, " ".join(following.value.value.split())
+
+
+def summary(thing: object) -> str:
+    """The first paragraph of a docstring, in one line; '' where it has none."""
+    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
