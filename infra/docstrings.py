@@ -2,10 +2,14 @@
 
 import ast
 import inspect
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import ModuleType
+
+LIBRARIES = ("builtins", "abc", "pulumi", "pydantic", "typing")
+"""Whose classes say nothing of what a team may set."""
 
 
 @cache
@@ -13,7 +17,8 @@ def fields(cls: type) -> Mapping[str, str]:
     """The text below each annotated field of a class and of those it derives from, in one line each."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
-        found |= _of_class(each)
+        if not each.__module__.startswith(LIBRARIES):
+            found |= _of_class(each)
     return found
 
 
@@ -35,7 +40,7 @@ def variables(module: ModuleType) -> Mapping[str, str]:
 
 
 def _below(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for statement, following in zip(statements, statements[1:], strict=False):
+    for statement, following in itertools.pairwise(statements):
         targets = [statement.target] if isinstance(statement, ast.AnnAssign) else getattr(statement, "targets", [])
         if not (isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)):
             continue
