@@ -20,14 +20,13 @@ from pulumi.runtime.config import set_all_config
 from infra.rehearsal.aws.types import TYPES
 from infra.rehearsal.deployment import REFERENCE_TYPE
 from infra.rehearsal.engine import DeploymentError, Engine, Plan, Resource, Step
-from infra.rehearsal.properties import from_path, opened
+from infra.rehearsal.properties import from_path, holds_secret, opened, parse_path
 from infra.rehearsal.provider import UNKNOWN, Props
 from infra.rehearsal.state import STACK_TYPE, Cipher, Record, State, StateError, StateStore, imported
+from infra.rights import Rights, compared
 from infra.settings import Settings
-from policies.cost.pricing import estimate
-from policies.documents import listed
+from policies.cost.pricing import Line, estimate
 from policies.exceptions import stack_of
-from policies.resource_types import ACCESS_POLICY, ATTACHMENT, PERMISSION, POLICY, ROLE, ROLE_POLICY
 from policies.rules import kind
 
 DEFAULTS: Final = "__defaults"
@@ -100,6 +99,19 @@ UNKNOWABLE: Final[Mapping[str, str]] = {
 }
 
 
+SECRET: Final = "[secret]"
+"""Stands for a value that nobody may see."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input that differs: what it is and what it becomes, as JSON has it; None where it is not given."""
+
+    path: str
+    before: Any
+    after: Any
+
+
 @dataclass(frozen=True)
 class Changed:
     """One resource that changes."""
@@ -120,6 +132,25 @@ class Changed:
     """What else a reader has to know."""
     sure: bool = True
     """Not where all that differs is a secret, or known only after `up`: then it may change."""
+    values: tuple[Value, ...] = ()
+    """The inputs that differ, with what they are and become."""
+    component: str = ""
+    """The URN of the component of the stack that it is in, '' where it is in none."""
+    delete_first: bool = False
+    """Whether the old one goes before the new one comes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars a month of one resource, before and after."""
+
+    urn: str
+    what: str
+    """What is paid for, the dearest of it."""
+    expected_before: float
+    expected_after: float
+    ceiling_before: float
+    ceiling_after: float
 
 
 @dataclass(frozen=True)
@@ -135,15 +166,8 @@ class Money:
     ceiling_after: float
     items: tuple[tuple[str, float, float], ...]
     """The resources whose ceiling changes, with it before and after; the largest change first."""
-
-
-@dataclass(frozen=True)
-class Rights:
-    """What someone may do now and could not before, and the other way round: `sqs:SendMessage on arn:…`."""
-
-    who: str
-    gains: tuple[str, ...]
-    loses: tuple[str, ...]
+    parts: tuple[Cost, ...] = ()
+    """The resources whose cost changes, the largest change first."""
 
 
 @dataclass(frozen=True)
@@ -277,15 +301,20 @@ def _changes(settings: Settings, state: State, engine: Engine, since: str) -> Ch
         plan = engine.plan(settings)
     except DeploymentError as error:
         return Changes(settings.stack, since, refused=str(error))
+    return changed_by(settings, plan, engine.planned(settings.stack), state, since)
+
+
+def changed_by(settings: Settings, plan: Plan, planned: State, state: State, since: str) -> Changes:
+    """What a plan, and the state that it would leave, change about the state that it was made on."""
     before = [_resource(each) for each in state.ordered() if not each.external]
     after = [each for each in plan.resources if each.type != REFERENCE_TYPE]
-    changed = tuple(_changed(plan, state))
+    changed = tuple(_changed(plan, planned, state))
     return Changes(
         settings.stack,
         since,
         changed=changed,
         cost=contextvars.copy_context().run(_money, settings, before, after),
-        rights=tuple(_rights(before, after)),
+        rights=tuple(compared(before, after)),
         not_known=tuple(_not_known(changed)),
     )
 
@@ -306,20 +335,30 @@ def _resource(record: Record) -> Resource:
     )
 
 
-def _changed(plan: Plan, state: State) -> Iterator[Changed]:
-    new = {each.urn: each for each in plan.resources}
+def _changed(plan: Plan, planned: State, state: State) -> Iterator[Changed]:
     for step in plan.steps:
         if step.op in ("same", "read") or step.type.startswith("pulumi:") or step.type.startswith("slipway:"):
             continue
-        old = state.resources.get(step.urn)
-        yield _told(step, old, new.get(step.urn))
+        told = _told(step, state.resources.get(step.urn), planned.resources.get(step.urn))
+        yield replace(told, component=_component(step.urn, planned) or _component(step.urn, state))
 
 
-def _told(step: Step, old: Record | None, new: Resource | None) -> Changed:
+def _component(urn: str, state: State) -> str:
+    """The URN of the outermost component that holds a resource, '' where it is in none."""
+    found = ""
+    while (record := state.resources.get(urn)) and (urn := record.parent):
+        found = urn if urn in state.resources and state.resources[urn].type != STACK_TYPE else found
+    return found
+
+
+def _told(step: Step, old: Record | None, new: Record | None) -> Changed:
     changed = Changed(step.op, step.type, step.name, step.urn, step.diff.changed, step.diff.replaces)
-    if step.op == "create" or old is None:
+    if old is None:
         return changed
-    before, after = opened(old.inputs), new.inputs if new else {}
+    if step.op == "create":
+        return replace(changed, notes=("it was deployed and is gone, so it is made again",))
+    before, after = opened(old.inputs), opened(new.inputs) if new else {}
+    changed = replace(changed, values=tuple(_values(step, old, new)) if new else ())
     notes = tuple(dict.fromkeys(_notes(step, before, after)))
     if step.op == "update":
         hidden = [path for path in step.diff.changed if UNKNOWN in (from_path(before, path), from_path(after, path))]
@@ -337,7 +376,16 @@ def _told(step: Step, old: Record | None, new: Resource | None) -> Changed:
     if kept:
         notes += ("the old one stays in AWS, and nobody manages it any more",)
         stops = ""
-    return replace(changed, loses=loses, stops=stops, notes=notes)
+    return replace(changed, loses=loses, stops=stops, notes=notes, delete_first=step.diff.delete_before_replace)
+
+
+def _values(step: Step, old: Record, new: Record) -> Iterator[Value]:
+    for path in step.diff.changed:
+        top = str(parse_path(path)[0])
+        if holds_secret(old.inputs.get(top)) or holds_secret(new.inputs.get(top)):
+            yield Value(path, SECRET, SECRET)
+        else:
+            yield Value(path, from_path(old.inputs, path), from_path(new.inputs, path))
 
 
 def _notes(step: Step, before: Props, after: Props) -> Iterator[str]:
@@ -376,131 +424,28 @@ def _money(settings: Settings, before: Sequence[Resource], after: Sequence[Resou
             ceilings[line.resource][index] += line.ceiling_usd
     moved = [(name, old, new) for name, (old, new) in ceilings.items() if abs(new - old) >= 0.01]
     moved.sort(key=lambda item: (-abs(item[2] - item[1]), item[0]))
-    return Money(floors[0], floors[1], expected[0], expected[1], most[0], most[1], tuple(moved))
+    parts = tuple(_parts(*estimates))
+    return Money(floors[0], floors[1], expected[0], expected[1], most[0], most[1], tuple(moved), parts)
 
 
-# --- who may do what --------------------------------------------------------------------------------------------------
-
-RBAC: Final = ("kubernetes:rbac.authorization.k8s.io/v1:Role", "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
-
-
-def _rights(before: Sequence[Resource], after: Sequence[Resource]) -> Iterator[Rights]:
-    old, new = _granted(before), _granted(after)
-    for who in sorted(old.keys() | new.keys()):
-        gains, loses = sorted(new[who] - old[who]), sorted(old[who] - new[who])
-        if gains or loses:
-            yield Rights(who, tuple(gains), tuple(loses))
-
-
-def _granted(resources: Sequence[Resource]) -> defaultdict[str, set[str]]:
-    """Everything that the stack's documents allow or deny: by who, each as one line."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    by_urn = {each.urn: each for each in resources}
-    for each in resources:
-        for who, right in _of(each, by_urn):
-            found[who].add(right)
-    return found
+def _parts(before: Sequence[Line], after: Sequence[Line]) -> list[Cost]:
+    """What each resource costs before and after, where that changes."""
+    amounts: dict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
+    dearest: dict[str, Line] = {}
+    for offset, lines in enumerate((before, after)):
+        for each in lines:
+            of_it = amounts[each.urn]
+            of_it[offset] += each.expected_usd
+            of_it[2 + offset] += each.ceiling_usd
+            if each.urn not in dearest or each.ceiling_usd >= dearest[each.urn].ceiling_usd:
+                dearest[each.urn] = each
+    found = [Cost(urn, dearest[urn].what, *each) for urn, each in amounts.items() if _moves(each)]
+    return sorted(found, key=lambda each: (-abs(each.ceiling_after - each.ceiling_before), each.urn))
 
 
-def _of(each: Resource, by_urn: Mapping[str, Resource]) -> Iterator[tuple[str, str]]:
-    inputs = each.inputs
-    if each.type == ROLE:
-        who = f"role {each.name}"
-        yield from ((who, f"may be assumed by {right}") for right in _trust(inputs.get("assumeRolePolicy")))
-        for inline in inputs.get("inlinePolicies") or ():
-            yield from ((who, right) for right in _document(inline.get("policy")))
-        yield from ((who, f"all of {arn}") for arn in inputs.get("managedPolicyArns") or ())
-        if inputs.get("permissionsBoundary"):
-            yield who, f"no more than {inputs['permissionsBoundary']}"
-    elif each.type == ROLE_POLICY:
-        yield from ((_role_of(each, by_urn), right) for right in _document(inputs.get("policy")))
-    elif each.type == ATTACHMENT:
-        policy = next((by_urn[urn] for urn in each.property_dependencies.get("policyArn", ()) if urn in by_urn), None)
-        document = policy.inputs.get("policy") if policy and policy.type == POLICY else None
-        rights = _document(document) if document else [f"all of {inputs.get('policyArn')}"]
-        yield from ((_role_of(each, by_urn), right) for right in rights)
-    elif each.type == PERMISSION:
-        limits = [str(inputs[key]) for key in ("sourceArn", "sourceAccount", "principalOrgId") if inputs.get(key)]
-        if_ = f" if {', '.join(limits)}" if limits else ""
-        yield str(inputs.get("principal")), f"{inputs.get('action')} on {inputs.get('function')}{if_}"
-    elif each.type == ACCESS_POLICY:
-        where = json.dumps(inputs.get("accessScope"), sort_keys=True)
-        yield (
-            str(inputs.get("principalArn")),
-            f"{inputs.get('policyArn')} in cluster {inputs.get('clusterName')}, {where}",
-        )
-    elif each.type in RBAC:
-        for rule in inputs.get("rules") or ():
-            on = ", ".join(map(str, rule.get("resources") or rule.get("nonResourceURLs") or ()))
-            yield f"Kubernetes {kind(each.type)} {each.name}", f"{', '.join(rule.get('verbs') or ())} on {on}"
-    elif each.type != POLICY:
-        # What has a policy of its own: a bucket, a key, a queue, a topic, a repository, an endpoint of the network.
-        for key, value in inputs.items():
-            if "policy" in key.lower() and isinstance(value, str) and '"Statement"' in value:
-                yield from _by_principal(value, f"{kind(each.type)} {each.name}")
-
-
-def _role_of(each: Resource, by_urn: Mapping[str, Resource]) -> str:
-    for urn in each.property_dependencies.get("role", ()):
-        if urn in by_urn and by_urn[urn].type == ROLE:
-            return f"role {by_urn[urn].name}"
-    return f"role {each.inputs.get('role')}"
-
-
-def _statements(text: Any) -> list[Mapping[str, Any]]:
-    try:
-        document = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        return []
-    found = listed(document.get("Statement")) if isinstance(document, Mapping) else ()
-    return [each for each in found if isinstance(each, Mapping)]
-
-
-def _document(text: Any) -> list[str]:
-    """The lines of a document that someone has."""
-    if text == UNKNOWN:
-        return ["what only `up` will tell"]
-    return [line for each in _statements(text) for line in _lines(each)]
-
-
-def _lines(statement: Mapping[str, Any]) -> Iterator[str]:
-    denied = "not " if statement.get("Effect") == "Deny" else ""
-    conditions = _conditions(statement)
-    actions = [str(each) for each in listed(statement.get("Action"))]
-    actions += [f"all but {each}" for each in listed(statement.get("NotAction"))]
-    resources = [str(each) for each in listed(statement.get("Resource"))]
-    resources += [f"all but {each}" for each in listed(statement.get("NotResource"))]
-    for action in actions:
-        for resource in resources or ["it"]:
-            yield f"{denied}{action} on {resource}{conditions}"
-
-
-def _conditions(statement: Mapping[str, Any]) -> str:
-    said = statement.get("Condition")
-    return f" if {json.dumps(said, sort_keys=True)}" if said else ""
-
-
-def _principals(statement: Mapping[str, Any]) -> list[str]:
-    named = statement.get("Principal")
-    if isinstance(named, Mapping):
-        return [str(each) for of in named.values() for each in listed(of)]
-    if named is not None:
-        return ["everyone" if named == "*" else str(named)]
-    return [f"everyone but {each}" for of in (statement.get("NotPrincipal") or {}).values() for each in listed(of)]
-
-
-def _trust(text: Any) -> Iterator[str]:
-    for each in _statements(text):
-        denied = "not " if each.get("Effect") == "Deny" else ""
-        for who in _principals(each):
-            yield f"{denied}{who}{_conditions(each)}"
-
-
-def _by_principal(text: str, on: str) -> Iterator[tuple[str, str]]:
-    for each in _statements(text):
-        for who in _principals(each):
-            for line in _lines(each):
-                yield "everyone" if who == "*" else who, f"{line}, by the policy of {on}"
+def _moves(amounts: Sequence[float]) -> bool:
+    expected_before, expected_after, ceiling_before, ceiling_after = amounts
+    return abs(expected_after - expected_before) >= 0.01 or abs(ceiling_after - ceiling_before) >= 0.01
 
 
 def combined(found: Iterable[Changes]) -> dict[str, list[Changed]]:

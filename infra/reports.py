@@ -9,9 +9,10 @@ from importlib import metadata
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from infra.changes import Changed, Changes, Rights, combined
+from infra.changes import Changed, Changes, combined
 from infra.check import Deferred, Excepted, Listed, Report, Rule, Violation, rules
 from infra.located import Place, declared, settings_of
+from infra.rights import Rights
 from policies.exceptions import SHOWN
 
 Seen = Sequence[Changes]

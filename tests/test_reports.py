@@ -12,11 +12,12 @@ import pulumi_aws
 import pytest
 from typer.testing import CliRunner
 
-from infra.changes import Changed, Changes, Money, Rights
+from infra.changes import Changed, Changes, Money
 from infra.check import PACKS, Count, Deferred, Excepted, Listed, Report, Violation, rules
 from infra.cli import app
 from infra.located import declared, settings_of
 from infra.reports import FORMATS, MARKER, as_json, junit, markdown, sarif, text
+from infra.rights import Rights
 from infra.settings import ROOT
 
 KEY = "urn:pulumi:platform-dev::slipway::slipway:index:Alerts$aws:sns/topic:Topic::platform-dev-alerts"
