@@ -37,11 +37,14 @@ class BatchSpec(Spec):
     """When files are looked for, and what predicts for them."""
 
     schedule: Annotated[str, AfterValidator(_a_schedule)] = "rate(1 hour)"
+    """When files are looked for: `rate(1 hour)` or `cron(0 3 * * ? *)`, in UTC."""
     live: bool = False
     """Whether the version predicts that the endpoint serves; else the newest approved one, after its signature, digests
     and gate were verified."""
     instance_type: InstanceType = "ml.m5.large"
+    """The machines of a job."""
     instance_count: int = Field(default=1, ge=1, le=100)
+    """How many machines share a file's rows."""
     at_most: int = Field(default=10, ge=1, le=100)
     """How many jobs one run starts, one for each file. AWS runs as many side by side as the account's quota allows."""
     max_payload_mib: int = Field(default=6, ge=1, le=100)
@@ -55,6 +58,7 @@ class BatchSpec(Spec):
     gate: Mapping[str, float] = {}
     """The least of each metric of a version that predicts without being served."""
     log_days: RetentionDays = 90
+    """How long logs are kept."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

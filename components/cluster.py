@@ -29,6 +29,7 @@ class ClusterSpec(Spec):
     system_nodes: NodePool = NodePool(instance_types=["m7i.large"], min_size=2, max_size=3)
     """Nodes for what the cluster itself runs: without any, its DNS never starts."""
     log_days: RetentionDays = 90
+    """How long the control plane's logs are kept."""
     protect: bool = True
     """Whether AWS refuses to delete the cluster."""
 

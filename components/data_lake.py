@@ -16,6 +16,7 @@ class DataLakeSpec(Spec):
     old_version_days: PositiveInt = 90
     """How long an overwritten or deleted object can still be had back."""
     access_log_days: PositiveInt = 365
+    """How long it is known who read or wrote what."""
     protect: bool = True
     """Whether deleting the stack stops at the lake; where it is false, its data goes with the stack."""
 

@@ -100,7 +100,9 @@ class ScheduledCapacity(Spec):
     time_zone: str = "Etc/UTC"
     """Whose hours those are, daylight saving time included: `Europe/Berlin`."""
     min: int = Field(ge=0)
+    """The fewest instances from then on."""
     max: PositiveInt
+    """The most."""
 
     @model_validator(mode="after")
     def _agrees(self) -> "ScheduledCapacity":
@@ -115,16 +117,19 @@ class EndpointSpec(Spec):
     """What every kind of endpoint has; `kind` says which it is, and without it the endpoint is `real-time`."""
 
     kind: str
+    """`real-time`, `serverless`, `async` or `scale-to-zero`."""
     max_errors_per_minute: int = Field(default=5, ge=0)
     """Failed requests (5xx) a minute from which on a change is taken back."""
     max_latency_ms: PositiveInt = 1000
     """The model's own time for 99 % of requests, above which a change is taken back."""
     rollout: Rollout = Rollout()
+    """How a new version takes over."""
     model_download_seconds: StartSeconds | None = None
     """How long the model's files may take to arrive (60 to 3600); without it, SageMaker's own limit."""
     startup_seconds: StartSeconds | None = None
     """How long a container may take until it answers pings (60 to 3600); without it, SageMaker's 8 minutes."""
     log_days: RetentionDays = 90
+    """How long the containers' logs are kept."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -141,7 +146,9 @@ class Machines(EndpointSpec):
     """The instances behind an endpoint."""
 
     instance_type: MlInstance
+    """The type of every instance, with `ml.` before it; one that can be scaled."""
     max_instances: PositiveInt
+    """The most there may ever be; the budget is held against them."""
     machine_image: InferenceAmi | None = None
     """The image of GPU and Neuron instances; without it, a fixed one that fits the type."""
     volume_gib: int | None = Field(default=None, ge=1, le=512)
@@ -189,9 +196,11 @@ class Shadow(Spec):
     """A second version that gets a copy of some requests; nobody gets its answers, and they are compared later."""
 
     model_version: PositiveInt
+    """The version of the registry that is tried."""
     percent: int = Field(default=10, ge=1, le=100)
     """The share of requests that it gets a copy of."""
     instances: PositiveInt = 1
+    """Its own instances, on top of the endpoint's."""
 
 
 class RealTimeSpec(Machines):
@@ -199,6 +208,7 @@ class RealTimeSpec(Machines):
 
     kind: Literal["real-time"] = "real-time"
     min_instances: PositiveInt = 1
+    """The fewest; two for any rollout but all at once."""
     invocations_per_instance: PositiveInt = 600
     """Requests a minute that one instance should get: about 70 % of what it can do."""
     concurrent_requests_per_instance: PositiveInt | None = None
@@ -211,6 +221,7 @@ class RealTimeSpec(Machines):
     min_requests: PositiveInt = 20
     """Requests a minute below which the share of failed ones says nothing."""
     shadow: Shadow | None = None
+    """A version that is tried on real requests, unseen."""
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "RealTimeSpec":
@@ -242,6 +253,7 @@ class ServerlessSpec(EndpointSpec):
 
     kind: Literal["serverless"] = "serverless"
     memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144]
+    """Memory; processors come with it."""
     max_concurrency: int = Field(ge=1, le=200)
     """Requests at once; more are turned away."""
     provisioned_concurrency: int | None = Field(default=None, ge=1, le=200)
@@ -249,7 +261,9 @@ class ServerlessSpec(EndpointSpec):
     max_provisioned_concurrency: int | None = Field(default=None, ge=1, le=200)
     """How far that may grow with use; without it, it does not."""
     max_error_percent: float = Field(default=2.0, gt=0, le=50)
+    """The share of failed requests (5xx) above which a change is taken back, once `min_requests` came in a minute."""
     min_requests: PositiveInt = 20
+    """Requests a minute below which the share of failed ones says nothing."""
     rollout: Rollout = Rollout(kind="all-at-once")
 
     @model_validator(mode="after")
@@ -280,6 +294,7 @@ class AsyncSpec(Machines):
 
     kind: Literal["async"] = "async"
     min_instances: int = Field(default=0, ge=0)
+    """The fewest; 0 where nothing may run while nothing waits."""
     backlog_per_instance: PositiveInt = 5
     """Requests that may wait for each instance before there is one more."""
     concurrent_requests_per_instance: int = Field(default=1, ge=1, le=1000)
@@ -313,6 +328,7 @@ class ScaleToZeroSpec(Machines):
     memory_mib: int = Field(ge=128)
     """What each copy needs."""
     cpus: float | None = Field(default=None, ge=0.25)
+    """Processors that each copy needs."""
     accelerators: PositiveInt | None = None
     """GPUs that each copy needs."""
     concurrent_requests_per_copy: PositiveInt = 5

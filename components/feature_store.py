@@ -62,6 +62,7 @@ class FeatureStoreSpec(Spec):
     timeout_seconds: int = Field(default=900, ge=60, le=900)
     """Of the ingestion; a file that takes longer is carried on by the next run."""
     log_days: RetentionDays = 90
+    """How long the ingestion's logs are kept."""
 
 
 class FeatureStore(pulumi.ComponentResource):

@@ -102,8 +102,11 @@ class Reservation(Spec):
     """Capacity that is paid for: an on-demand capacity reservation, or a Capacity Block."""
 
     id: ReservationId
+    """Its id in EC2: `cr-…`."""
     instance_type: str
+    """The type that it is for."""
     instances: PositiveInt
+    """How many instances it holds."""
     zone: ZoneLetter
     """By letter, as the network's zones. Letters are each account's own: ask in the account that uses it."""
     ends: AwareDatetime | None = None
@@ -120,6 +123,7 @@ class GpuPool(Spec):
     capacity: Capacity = "on-demand"
     """Spot is cheaper by far, and may be taken away with two minutes' notice."""
     reservation: Reservation | None = None
+    """What it runs in, where `capacity` is `reservation` or `capacity-block`."""
     min_size: NonNegativeInt = 0
     """Nodes of a managed group."""
     max_size: PositiveInt | None = Field(default=None, le=GROUP_LIMIT)

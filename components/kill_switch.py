@@ -46,6 +46,7 @@ class KillSwitchSpec(Spec):
     drain: bool = False
     """Whether held queues also stop the jobs that they have admitted."""
     log_days: RetentionDays = 90
+    """How long its function's logs are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

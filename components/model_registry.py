@@ -39,21 +39,28 @@ class CardSpec(Spec):
     owner: Words
     """Who answers for the model."""
     purpose: Words
+    """What the model is to find out."""
     intended_uses: Words
+    """What for its answers are to be used."""
     risk_rating: Literal["High", "Medium", "Low"]
+    """How bad it is when it is wrong, by your own rules."""
     risk_explanation: Words
+    """Why."""
     caveats: Words
     """What it should not be used for, and what to know before one does."""
     factors: str = Field(default="", max_length=2048)
     """What it depends on how well the model does."""
     ethical_considerations: str = Field(default="", max_length=2048)
+    """What it may do to those whom it judges."""
 
 
 class RegistrySpec(Spec):
     """What a model is for, and who decides on it."""
 
     description: str = Field(min_length=1, max_length=1024)
+    """What its versions are, in a sentence."""
     card: CardSpec
+    """The model card."""
     approvers: tuple[RoleArn, ...] = Field(min_length=1)
     """The roles of those who may approve. One who has started the training of a version is not let approve it."""
     verified_names: bool = False
@@ -66,9 +73,11 @@ class RegistrySpec(Spec):
     dry_run: bool = False
     """Whether the daily tidying only logs what it would delete."""
     signing_key_deletion_days: int = Field(default=30, ge=7, le=30)
+    """How long the key that signs versions can still be had back, once the stack is gone."""
     protect: bool = True
     """Whether deleting the stack stops at the signing key, without which no version can be released."""
     log_days: RetentionDays = 90
+    """How long the registry's functions' logs are kept."""
 
 
 class ModelRegistry(pulumi.ComponentResource):

@@ -48,9 +48,13 @@ class MonitorSpec(Spec):
     """How often a monitor runs, and with what."""
 
     schedule: Rate = "rate(1 hour)"
+    """How often it runs: a rate from a minute to an hour."""
     memory_mib: int = Field(default=512, ge=128, le=10240)
+    """Memory of its function; processors come with it."""
     timeout_seconds: int = Field(default=300, ge=30, le=900)
+    """How long a run may take."""
     log_days: RetentionDays = 90
+    """How long its logs are kept."""
 
 
 class Monitor(pulumi.ComponentResource):

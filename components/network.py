@@ -51,6 +51,7 @@ class NetworkSpec(Spec):
     zones: list[ZoneLetter] = Field(min_length=2, max_length=6)
     """The region's availability zones by letter, such as `[a, b, c]`; EKS needs two."""
     flow_log_days: RetentionDays = 90
+    """How long it is known who talked to whom."""
 
     @field_validator("cidr")
     @classmethod

@@ -26,7 +26,9 @@ class NodePool(Spec):
     instance_types: list[str] = Field(min_length=1, max_length=20)
     """The first that can be had is used; EKS takes up to 20."""
     min_size: NonNegativeInt = 0
+    """The fewest nodes."""
     max_size: PositiveInt = Field(le=GROUP_LIMIT)
+    """The most."""
     spot: bool = False
     """Spot is cheaper by far, and may be taken away with two minutes' notice."""
     disk_gib: int = Field(default=100, ge=20, le=16384)

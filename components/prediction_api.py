@@ -70,6 +70,7 @@ class ApiClientSpec(Spec):
     burst: int = Field(default=20, ge=1, le=5_000)
     """Requests at once."""
     quota_per_day: PositiveInt = 100_000
+    """Requests a day."""
     token_minutes: int = Field(default=60, ge=5, le=1440)
     """How long a token works; a client that keeps it until then asks for, and pays for, few."""
 
@@ -95,9 +96,11 @@ class PredictionApiSpec(Spec):
     """Who may ask for predictions, what they may ask, and when something is wrong."""
 
     clients: dict[ClientName, ApiClientSpec] = Field(min_length=1, max_length=100)
+    """Who may ask, by name."""
     rate: float = Field(default=100, gt=0, le=10_000)
     """Requests a second of all clients together: about what the endpoint can take at its largest."""
     burst: int = Field(default=200, ge=1, le=5_000)
+    """Requests of all clients at once."""
     max_rows: int = Field(default=100, ge=1, le=1000)
     """Rows of one request."""
     max_kib: int = Field(default=256, ge=1, le=5 * 1024)
@@ -118,6 +121,7 @@ class PredictionApiSpec(Spec):
     tracing: bool = False
     """Whether X-Ray traces requests."""
     memory_mib: int = Field(default=512, ge=128, le=10_240)
+    """Memory of the API's function; processors come with it."""
     concurrency: PositiveInt | None = None
     """How many requests run at once; reserved for this API out of what the account has."""
     protect: bool = True
@@ -131,6 +135,7 @@ class PredictionApiSpec(Spec):
     max_throttled: PositiveInt = 100
     """Requests in five minutes that a client's rate or quota turns away."""
     log_days: RetentionDays = 90
+    """How long its logs are kept."""
 
     @model_validator(mode="after")
     def _roles_tell_clients_apart(self) -> PredictionApiSpec:

@@ -22,11 +22,17 @@ class FloorsSpec(Spec):
     """By how much a figure has to be worse than in training before that matters to anybody."""
 
     accuracy: float = Field(default=0.02, gt=0, lt=1)
+    """By so much lower."""
     auc: float = Field(default=0.02, gt=0, lt=1)
+    """By so much lower."""
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+    """By so much higher."""
     false_negative_rate: float = Field(default=0.05, gt=0, lt=1)
+    """By so much higher."""
     brier: float = Field(default=0.02, gt=0, lt=1)
+    """By so much higher."""
     calibration_error: float = Field(default=0.03, gt=0, lt=1)
+    """By so much higher."""
 
 
 class QualityMonitorSpec(MonitorSpec):
@@ -46,6 +52,7 @@ class QualityMonitorSpec(MonitorSpec):
     """Of the requests: with labels of fewer, nothing is said, for the first to come are no fair sample. Where only a
     sample is ever labelled, and a fair one, set less."""
     floors: FloorsSpec = FloorsSpec()
+    """How large a change has to be."""
     windows: int = Field(default=3, ge=1, le=7)
     """How many of the latest windows count."""
     worse_windows: int = Field(default=2, ge=1, le=7)

@@ -69,7 +69,9 @@ class RecoverySpec(Spec):
     poll_seconds: int = Field(default=20, ge=1, le=300)
     """How often it looks whether what it started has ended."""
     retraining: RetrainingSpec = RetrainingSpec()
+    """When it may train by itself, and with what."""
     log_days: RetentionDays = 90
+    """How long the recovery's logs are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

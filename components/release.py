@@ -43,6 +43,7 @@ class ReleaseSpec(Spec):
     keep_days: int = Field(default=14, ge=1, le=365)
     """After how long the others go."""
     log_days: RetentionDays = 90
+    """How long the release's logs are kept."""
 
 
 def machine_name(endpoint: str) -> str:

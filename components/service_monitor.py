@@ -27,7 +27,9 @@ class BurnSpec(Spec):
     """When an allowance is used up too fast: in a long window, so that it matters, and in a short one, so still."""
 
     long_minutes: Minutes
+    """The long window."""
     short_minutes: Minutes
+    """The short one."""
     factor: float = Field(gt=0, le=1000)
     """How many times faster than what would just last for a month. At 14.4, an hour uses up 2 % of a month's."""
 
@@ -63,8 +65,11 @@ class ServiceMonitorSpec(MonitorSpec):
     memory_mib: int = Field(default=256, ge=128, le=10240)
     timeout_seconds: int = Field(default=60, ge=30, le=900)
     objectives: ObjectivesSpec = ObjectivesSpec()
+    """What was promised."""
     fast: BurnSpec = BurnSpec(long_minutes=60, short_minutes=5, factor=14.4)
+    """Wakes someone at once."""
     slow: BurnSpec = BurnSpec(long_minutes=360, short_minutes=30, factor=6)
+    """Wakes someone, too: slower, and for longer."""
     steady: BurnSpec = BurnSpec(long_minutes=3 * 24 * 60, short_minutes=360, factor=1)
     """This one wakes nobody: the report tells of it."""
     fewest_requests: int = Field(default=50, ge=1)

@@ -48,6 +48,7 @@ class Share(Spec):
     """
 
     own: NonNegativeInt
+    """What nobody else can take."""
     borrow: NonNegativeInt = 0
     """How much more it may use while others leave it idle. They take it back whenever they need it."""
     lend: NonNegativeInt | None = None
@@ -79,7 +80,9 @@ class TeamSpec(Spec):
     A plain number is a part of the one pool there is.
     """
     cpus: Share = Share(own=16)
+    """Processors of the team's pods."""
     memory_gib: Share = Share(own=64)
+    """Memory of the team's pods."""
     scratch_gib: PositiveInt = Field(default=20, le=16384)
     """Local disk of a container that does not say how much it needs: more than it asked for ends it."""
     weight: PositiveInt = Field(default=1, le=1000)

@@ -52,8 +52,11 @@ class JobSpec(Spec):
     """What one step runs on, and for how long at most."""
 
     instance_type: InstanceType = "ml.m5.large"
+    """The machines of the job, with `ml.` before it."""
     instance_count: int = Field(default=1, ge=1, le=100)
+    """How many machines."""
     volume_gib: int = Field(default=30, ge=1, le=16384)
+    """The disk of each."""
     max_runtime_minutes: int = Field(default=60, ge=1, le=28 * 24 * 60)
     """SageMaker stops it then; it takes at most 28 days for training, and 5 for processing."""
 
@@ -99,7 +102,9 @@ class GateSpec(Spec):
     """What a model must reach on held-out rows to be registered, by the names of evaluation.json's metrics."""
 
     at_least: Mapping[Name, float] = {}
+    """The least of each metric, by its name in the evaluation."""
     at_most: Mapping[Name, float] = {}
+    """The most of each."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -114,17 +119,22 @@ class PipelineSpec(Spec):
     definition: str | None = None
     """Path in this repository of a compiled definition; then what the steps run on is said there, not here."""
     prepare: ProcessingSpec = ProcessingSpec()
+    """The job that joins features with labels."""
     train: TrainingSpec = TrainingSpec()
+    """The job that trains."""
     evaluate: ProcessingSpec = ProcessingSpec()
+    """The job that measures."""
     hyperparameters: Mapping[Name, str | int | float] = {}
     """The defaults; a start may say otherwise."""
     gate: GateSpec | None = None
+    """What a version has to reach to be registered."""
     cache_days: int | None = Field(default=None, ge=1, le=365)
     """For how long a step whose arguments are the same is not run again; None: it always is. A dataset's name has to
     stand for its content, then."""
     retries: int = Field(default=3, ge=0, le=20)
     """How often a step is tried again that fails on AWS's side: a fault, throttling, no capacity."""
     log_days: RetentionDays = 90
+    """How long the jobs' logs are kept."""
 
     @field_validator("hyperparameters")
     @classmethod
