@@ -119,14 +119,26 @@ def up(
 def plan(
     names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default local.")] = None,
     as_json: Json = False,
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="What is deployed: a file or a folder of what `pulumi stack export` or `slipway plan --export` wrote."
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every resource, every value and every right.")] = False,
     export: Annotated[
         Path | None,
         typer.Option(
-            help="Write to this folder what the stacks come to, for `slipway check --since` of another commit."
+            help="Write to this folder what the stacks come to, for `--since` of another commit's plan or check."
         ),
     ] = None,
 ) -> None:
-    """Show what `up` would do. Needs no credentials; a stack that is not local is planned as if nothing existed yet."""
+    """Tell what `up` would do: what is made, changed, replaced and lost, what stops, what it costs, who may do more.
+
+    Needs no credentials. A local stack is compared with the rehearsal that runs, any other with --since; a stack that
+    neither tells of is planned as if nothing existed yet. Exit code 1 where a deployment would fail.
+    """
     with explained(as_json):
         from infra.settings import stack_names, stacks_of
 
@@ -134,14 +146,31 @@ def plan(
             written = _rehearsal().export_plans(stacks_of(names or stack_names()), export)
             show.say(f"{len(written)} plans written to {export}")
             return
-        plans = _rehearsal().plan(stacks_of(names or ["local"]))
-        if as_json:
+        stacks = stacks_of(names or ["local"])
+        if as_json and not since:
+            plans = _rehearsal().plan(stacks)
             print(json.dumps({settings.stack: show.plan_dict(each) for settings, each in plans}, indent=2))
             return
-        for settings, each in plans:
-            show.plan(each)
-            if settings.environment != "local":
-                show.out.print("  As if nothing existed: what is deployed, `pulumi preview` knows.", style="dim")
+        from infra.plan_text import markdown as as_markdown
+        from infra.plan_text import text
+
+        reviews = _rehearsal().review(stacks, since or ())
+        if as_json:
+            told = {
+                each.settings.stack: {
+                    **(show.plan_dict(each.plan) if each.plan else {}),
+                    "changes": each.changes.to_dict(),
+                }
+                for each in reviews
+            }
+            print(json.dumps(told, indent=2))
+        elif markdown:
+            print("\n".join(as_markdown(reviews, full=full)))
+        else:
+            for line in text(reviews, full=full):
+                show.out.print(line, markup=False)
+        if any(each.changes.refused for each in reviews):
+            raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -648,7 +677,7 @@ def _api_of(stack: str) -> tuple[Any, Any, Any]:
     from infra.settings import SettingsError, load
 
     program = load(stack).program
-    spec, schema = getattr(program, "api", None), getattr(program, "schema_of_features", None)
+    spec, schema = getattr(program, "api", None), getattr(program, "schema", None)
     if spec is None or schema is None:
         raise SettingsError(f"{stack} has no prediction API: set slipway:settings.api in its YAML")
     try:

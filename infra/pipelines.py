@@ -24,7 +24,7 @@ Clients = Callable[[str], Any]
 """Gives the boto3 client of a service."""
 PARAMETER: Final = "param_"
 """How the registry calls a hyperparameter."""
-ENTRY: Final = '''"""Runs functions/{product}/{step}.py with the code that lies beside this file."""
+ENTRY: Final = '''"""Runs {package}.{step} with the code that lies beside this file."""
 
 import sys
 import tarfile
@@ -37,7 +37,7 @@ if archive.exists():  # in a processing job; a training container has unpacked i
     tarfile.open(archive).extractall(folder)
     sys.path.insert(0, folder)
 
-from functions.{product}.{step} import main  # noqa: E402
+from {package}.{step} import main  # noqa: E402
 
 main()
 '''
@@ -57,13 +57,13 @@ OFFLINE: Final = {
 NOWHERE: Final = "no-bucket-was-named"
 
 
-def pack(product: str) -> Code:
-    """The code of a product's training: `functions/<product>`, and what all functions share.
+def pack(package: str) -> Code:
+    """The code of a product's training: its package, such as `functions.employment`, and what all functions share.
 
     The same files make the same bytes. The feature schema travels as JSON, for SageMaker's containers have no pydantic.
     """
-    files = {**sources(product), f"functions/{product}/schema.json": schema(product).encode()}
-    entries = {f"{step}.py": ENTRY.format(product=product, step=step).encode() for step in STEPS}
+    files = {**sources(package), f"{package.replace('.', '/')}/schema.json": schema(package).encode()}
+    entries = {f"{step}.py": ENTRY.format(package=package, step=step).encode() for step in STEPS}
     everything = {**files, **entries}
     objects = {"sourcedir.tar.gz": packed(everything), **{f"{step}.py": entries[f"{step}.py"] for step in PROCESSING}}
     return Code(
@@ -73,15 +73,15 @@ def pack(product: str) -> Code:
     )
 
 
-def schema(product: str) -> str:
-    """What functions/<product>/schema.py reads: the feature schema, and the name of the label."""
-    features = importlib.import_module(f"functions.{product}.features")
+def schema(package: str) -> str:
+    """What scripts know of the features: the schema in the package's features.py, and the name of the label."""
+    features = importlib.import_module(f"{package}.features")
     return json.dumps({**json.loads(features.SCHEMA.to_json()), "label": features.LABEL}, sort_keys=True)
 
 
-def sources(product: str) -> dict[str, bytes]:
+def sources(package: str) -> dict[str, bytes]:
     """Path → content of the modules that training runs: shared ones, the monitors' core, and the product's own."""
-    patterns = ("functions/*.py", "functions/monitoring/*.py", f"functions/{product}/*.py")
+    patterns = ("functions/*.py", "functions/monitoring/*.py", f"{package.replace('.', '/')}/*.py")
     paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
 

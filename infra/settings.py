@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.stack import Stack
 from policies.cost.usage import Usage
-from stacks import STACKS
+from stacks import NoStack, find, known
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 STACK_FOLDER = ROOT / "stacks"
+EXAMPLES = ROOT / "examples"
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
 KEYS = (
     "slipway:permissions_boundary",
@@ -53,10 +54,29 @@ class Settings:
 
 
 def stack_names() -> list[str]:
-    """Every stack that has a YAML file."""
-    return sorted(
-        path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in STACK_FOLDER.glob("Pulumi.*.yaml")
-    )
+    """Every stack that has a YAML file in stacks/: those of which environments consist."""
+    return sorted(map(_stack_of, STACK_FOLDER.glob("Pulumi.*.yaml")))
+
+
+def example_names() -> list[str]:
+    """Every stack that has a YAML file in examples/: each is asked for by its name."""
+    return sorted(map(_stack_of, EXAMPLES.glob("*/Pulumi.*.yaml")))
+
+
+def _stack_of(path: Path) -> str:
+    return path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+
+
+def stack_file(stack: str) -> Path:
+    """Where a stack's YAML is, or would be: in stacks/, or in a folder of examples/."""
+    name = f"Pulumi.{stack}.yaml"
+    found = sorted(EXAMPLES.glob(f"*/{name}")) if not (STACK_FOLDER / name).exists() else []
+    return found[0] if found else STACK_FOLDER / name
+
+
+def _named(path: Path) -> str:
+    """How messages name a stack's YAML: `stacks/Pulumi.platform-dev.yaml`."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(EXAMPLES) else f"stacks/{path.name}"
 
 
 def stacks_of(names: Sequence[str]) -> list[str]:
@@ -64,13 +84,14 @@ def stacks_of(names: Sequence[str]) -> list[str]:
 
     Raises SettingsError for a name that is neither.
     """
-    known = stack_names()
+    ours, examples = stack_names(), example_names()
     wanted: list[str] = []
     for name in names:
-        found = [stack for stack in known if stack == name or stack.rpartition("-")[2] == name]
+        found = [stack for stack in ours if stack == name or stack.rpartition("-")[2] == name]
+        found = found or [stack for stack in examples if stack == name]
         if not found:
             raise SettingsError(
-                f"there is no stack or environment {name!r}{_did_you_mean(name, [*known, *ENVIRONMENTS])}"
+                f"there is no stack or environment {name!r}{_did_you_mean(name, [*ours, *ENVIRONMENTS, *examples])}"
             )
         wanted += found
     ordered: list[str] = []
@@ -90,20 +111,22 @@ def stacks_of(names: Sequence[str]) -> list[str]:
 
 
 def load(stack: str, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read `stacks/Pulumi.<stack>.yaml`; `overrides` replaces keys of `slipway:settings`.
+    """Read `Pulumi.<stack>.yaml` in stacks/ or in an example's folder; `overrides` replaces keys of `slipway:settings`.
 
     Raises SettingsError where the file is missing, is not YAML, or says something no stack may say.
     """
-    path = STACK_FOLDER / f"Pulumi.{stack}.yaml"
+    path = stack_file(stack)
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"there is no stack {stack!r}{_did_you_mean(stack, stack_names())}") from None
+        raise SettingsError(
+            f"there is no stack {stack!r}{_did_you_mean(stack, stack_names() + example_names())}"
+        ) from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"stacks/{path.name}: not YAML: {error}") from None
+        raise SettingsError(f"{_named(path)}: not YAML: {error}") from None
     values = document.get("config") if isinstance(document, dict) else None
     if not isinstance(values, dict):
-        raise SettingsError(f"stacks/{path.name}: `config:` is missing")
+        raise SettingsError(f"{_named(path)}: `config:` is missing")
     settings = values.get("slipway:settings")
     if overrides and isinstance(settings, dict):
         values["slipway:settings"] = {**settings, **overrides}
@@ -112,7 +135,7 @@ def load(stack: str, overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def check(stack: str, values: Mapping[str, Any]) -> Settings:
     """The settings that `values` (the `config:` of a stack's YAML) give. Raises SettingsError as `load` does."""
-    where = f"stacks/Pulumi.{stack}.yaml"
+    where = _named(stack_file(stack))
     environment = stack.rpartition("-")[2]
     if environment not in ENVIRONMENTS:
         raise SettingsError(
@@ -122,8 +145,10 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
         if key.startswith("slipway:") and key not in KEYS:
             raise SettingsError(f"{where}, {key}: there is no such key{_did_you_mean(key, KEYS)}")
     name = _value(where, values, "slipway:stack", str)
-    if name not in STACKS:
-        raise SettingsError(f"{where}, slipway:stack: {name!r} is no stack; it can be {_any(sorted(STACKS))}")
+    try:
+        kind = find(name)
+    except NoStack as error:
+        raise SettingsError(f"{where}, slipway:stack: {error}; it can be {_any(known())}") from None
     region = _value(where, values, "aws:region", str)
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
         raise SettingsError(f"{where}, aws:region: {region!r} is no region; set one such as us-east-1")
@@ -153,9 +178,9 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
             f"{where}, aws:defaultTags.tags.environment: {tags['environment']!r} in stack {stack}; set {environment}"
         )
     try:
-        program = STACKS[name].model_validate(_value(where, values, "slipway:settings", dict[str, Any]))
+        program = kind.model_validate(_value(where, values, "slipway:settings", dict[str, Any]))
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(where, STACKS[name], error))) from None
+        raise SettingsError("\n".join(_explain(where, kind, error))) from None
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     return Settings(stack, environment, region, accounts[0], budget, tags, program, text)
 

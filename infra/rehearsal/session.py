@@ -17,7 +17,7 @@ import pulumi_aws
 from botocore.exceptions import ClientError
 
 from infra import reach
-from infra.changes import Changes, Deployed, changes, read_states
+from infra.changes import Changes, Deployed, Reviewed, read_states, review, reviewed
 from infra.check import Decided, Report, analyze, check, decided
 from infra.rehearsal import product, restarts
 from infra.rehearsal.aws import AwsProvider
@@ -32,7 +32,7 @@ from infra.rehearsal.state import State, StateStore, exported, write_atomically
 from infra.settings import ROOT, Settings, load, stacks_of
 from infra.teardown import remains, stop_running
 from policies.cost.pricing import Line, estimate
-from stacks.employment import Employment
+from stacks.product import Product
 
 WORK = Path(os.environ.get("SLIPWAY_WORK", ROOT / ".slipway"))
 """Where a rehearsal keeps its state, its log and its port; `slipway down` removes it. SLIPWAY_WORK sets another."""
@@ -184,17 +184,34 @@ class Rehearsal:
 
         Of local stacks it is the rehearsal's own state, unless a file tells. Stacks that nobody tells of are left out.
         """
-        deployed = {
+        recorded = {
             stack: Deployed("the rehearsal", self.store.load(stack))
             for stack in self.store.stacks()
             if stack in stacks and self.store.load(stack).outputs() is not None
-        } | read_states(since)
+        }
+        return [each.changes for each in _reviewed(stacks, recorded | read_states(since))]
 
-        def planning(work: Path, store: StateStore) -> Engine:
-            return _engine(work, None, store, refresh=False)
+    def review(self, stacks: Sequence[str], since: Sequence[Path] = ()) -> list[Reviewed]:
+        """The plan of each stack, and what it changes about what is deployed.
 
-        settings = [_as_deployed(load(each), deployed[each].state) for each in stacks if each in deployed]
-        return changes(settings, deployed, planning)
+        What that is, files in `since` tell, and of local stacks otherwise the emulator, if it runs. A stack that nobody
+        tells of is planned as if nothing existed.
+        """
+        deployed = read_states(since)
+        told = {each.settings.stack: each for each in _reviewed(stacks, deployed)}
+        if emulator := process.running(self.work):
+            engine = self._engine(emulator)
+            for stack in stacks:
+                settings, state = load(stack), self.store.load(stack)
+                if stack not in told and settings.environment == ENVIRONMENT and state.outputs() is not None:
+                    chosen = self._with_version(settings, self._clients(emulator, settings))
+                    told[stack] = review(chosen, engine, state, "the rehearsal")
+        with TemporaryDirectory(prefix="slipway-") as nothing:
+            engine = _engine(Path(nothing), None, StateStore(Path(nothing)))
+            for stack in stacks:
+                if stack not in told:
+                    told[stack] = review(_first_version(load(stack)), engine, State(), "")
+        return [told[stack] for stack in stacks]
 
     def export_plans(self, stacks: Sequence[str], folder: Path) -> list[Path]:
         """Write what these stacks come to where nothing exists yet, as states that `changes` reads; no secrets."""
@@ -219,7 +236,7 @@ class Rehearsal:
         if emulator:
             for stack, each in found["stacks"].items():
                 settings = load(stack)
-                if isinstance(settings.program, Employment):
+                if isinstance(settings.program, Product):
                     found["product"][stack] = self._condition(self._clients(emulator, settings), each["outputs"])
         return found
 
@@ -265,7 +282,7 @@ class Rehearsal:
         outcome = Outcome(emulator)
         for stack in stacks:
             settings = load(stack)
-            if isinstance(settings.program, Employment):
+            if isinstance(settings.program, Product):
                 self._up_product(engine, settings, outcome)
             else:
                 outcome.deployments.append(self._deploy(engine, settings))
@@ -395,7 +412,7 @@ class Rehearsal:
 
         Where the YAML names none, and none is approved, they stay as they are.
         """
-        if not isinstance(settings.program, Employment) or settings.program.model_version is not None:
+        if not isinstance(settings.program, Product) or settings.program.model_version is not None:
             return settings
         versions = product.approved_versions(clients, settings.stack)
         first = (self.store.load(settings.stack).outputs() or {}).get("first_version")
@@ -421,16 +438,26 @@ def _plan_offline(stacks: Sequence[str]) -> dict[str, Plan]:
         return {stack: engine.plan(_first_version(load(stack))) for stack in stacks}
 
 
+def _reviewed(stacks: Sequence[str], deployed: Mapping[str, Deployed]) -> list[Reviewed]:
+    """What changes about what is deployed, for the stacks of which that is known. Asks nobody."""
+
+    def planning(work: Path, store: StateStore) -> Engine:
+        return _engine(work, None, store, refresh=False)
+
+    settings = [_as_deployed(load(each), deployed[each].state) for each in stacks if each in deployed]
+    return reviewed(settings, deployed, planning)
+
+
 def _as_deployed(settings: Settings, state: State) -> Settings:
     """The settings with the version of the model that the endpoint was made with, if there is one."""
     first = opened(state.outputs() or {}).get("first_version")
-    if isinstance(settings.program, Employment) and settings.program.model_version is None and first:
+    if isinstance(settings.program, Product) and settings.program.model_version is None and first:
         return load(settings.stack, {"model_version": int(first)})
     return settings
 
 
 def _first_version(settings: Settings) -> Settings:
     """The settings with an endpoint: what is checked is what a product comes to, not only where it begins."""
-    if isinstance(settings.program, Employment) and settings.program.model_version is None:
+    if isinstance(settings.program, Product) and settings.program.model_version is None:
         return load(settings.stack, {"model_version": 1})
     return settings
