@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from functions.monitoring import statistics
 from functions.monitoring.baseline import Baseline
+from functions.monitoring.cells import Cells
 from functions.monitoring.formats import DISTANCES, Limits, Violation, closed, hapaxes, unknown
 from functions.monitoring.sketch import Profile, Tally
 from functions.monitoring.statistics import Pair
@@ -159,20 +160,18 @@ class _Comparison:
             "p": 1.0,
         }
         self.statistics |= dict.fromkeys(("ks", "w1") if self.numeric else ("chi2", "linf", "unseen"), 0.0)
-        # Sorting cells is most of the work of judging: done once.
-        self.cells = (self.before.ordered(), self.now.ordered())
-        self.paired = statistics.paired(*self.cells)
+        # Putting cells in order is most of the work of judging: done once.
+        self.cells = Cells.of(self.before, self.now)
         if self.known and self.seen:
             (self._measure_numbers if self.numeric else self._measure_categories)()
 
     # --- measuring
 
     def _measure_numbers(self) -> None:
-        pairs = statistics.counts(self.paired)
-        apart = statistics.kolmogorov(pairs)
-        _, deviation = statistics.moments(self.cells[0])
-        carried = statistics.wasserstein(self.paired)
-        self._measured(statistics.pooled(pairs, statistics.PSI_BINS), apart)
+        apart = statistics.kolmogorov(self.cells.pairs)
+        _, deviation = statistics.moments(self.cells.before)
+        carried = statistics.wasserstein(self.cells.paired)
+        self._measured(statistics.pooled(self.cells.pairs, statistics.PSI_BINS), apart)
         self.statistics |= {
             "p": statistics.kolmogorov_p(apart, self.known, self.seen),
             "ks": apart,
@@ -311,8 +310,7 @@ class _Comparison:
         least, most, seen = self.before.minimum, self.before.maximum, self.seen
         if not seen:
             return
-        cells, now = self.cells
-        negative = sum(count for value, count in now if value < 0)
+        negative = self.cells.below(0.0)
         if self.limits.non_negative:
             if negative:
                 text = f"{negative} of {seen} values are negative, and the constraints forbid it"
@@ -324,9 +322,9 @@ class _Comparison:
         if least is None or most is None or not self.known:
             return
         width = FAR * (most - least)
-        first, last = cells[0][0], cells[-1][0]
-        outside = sum(count for value, count in now if not first <= value <= last)
-        far = sum(count for value, count in now if not first - width <= value <= last + width)
+        first, last = self.cells.before[0][0], self.cells.before[-1][0]
+        outside = seen - self.cells.within(first, last)
+        far = seen - self.cells.within(first - width, last + width)
         if self._many(2, far, None):
             text = f"{far} of {seen} values are far from all in training, which are from {least:g} to {most:g}"
             yield self._told("baseline_drift_check", text, "broken")
@@ -341,7 +339,7 @@ class _Comparison:
     def _rescaled(self) -> float | None:
         """By how much the unit seems to have changed; None where it has not."""
         sizes = []
-        for cells in self.cells:
+        for cells in (self.cells.before, self.cells.now):
             sized = sorted((abs(value), count) for value, count in cells if value)
             if not sized:
                 return None
@@ -356,8 +354,7 @@ class _Comparison:
         if not self.known or not self.seen:
             return
         if self.numeric:
-            now, value = max((count, value) for value, count in self.cells[1])
-            before = dict(self.cells[0]).get(value, 0)
+            value, (before, now) = self.cells.fullest
             shown = f"{self.now.minimum:g}" if self.now.minimum == self.now.maximum else f"{value:g} or close to it"
         else:
             shown, now = max(self.now.values.items(), key=lambda each: (each[1], each[0]), default=("", 0))

@@ -10,13 +10,14 @@ import re
 import struct
 import zlib
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import repeat
 from math import nan
-from operator import sub
+from operator import add, sub
 from typing import Any, Final, Literal, TypeVar
 
 MOST_VALUES: Final = 1000
@@ -121,10 +122,17 @@ def place(key: int) -> int:
     return 0xFFFF - key if key & 0x8000 else key | 0x8000
 
 
-def value_of(key: int) -> float:
-    """The value nearest to the centre that falls in a cell, less the centre."""
-    value: float = struct.unpack("<f", struct.pack("<I", key << 16))[0]
-    return value
+def in_order(keys: Iterable[int]) -> list[int]:
+    """Cells in the order of their numbers."""
+    keys = sorted(keys)
+    positive = bisect_left(keys, NEGATIVE_ZERO)
+    return [*keys[: positive - 1 if positive else None : -1], *keys[:positive]]
+
+
+def values_of(keys: Sequence[int], centre: float) -> list[float]:
+    """Of each cell the value nearest to the centre that falls in it."""
+    bits = struct.pack(f"<{len(keys)}I", *[key << 16 for key in keys])
+    return [*map(add, struct.unpack(f"<{len(keys)}f", bits), repeat(centre))]
 
 
 def keys_of(values: Sequence[float], centre: float) -> memoryview:
@@ -176,7 +184,8 @@ class Tally:
 
     def ordered(self) -> list[tuple[float, int]]:
         """The cells in ascending order: the value nearest to the centre that falls in it, and the count."""
-        return [(value_of(key) + self.column.centre, self.cells[key]) for key in sorted(self.cells, key=place)]
+        keys = in_order(self.cells)
+        return [*zip(values_of(keys, self.column.centre), map(self.cells.__getitem__, keys), strict=True)]
 
     def add(self, values: Iterable[object]) -> None:
         """Count values of CSV (texts) or JSON."""
