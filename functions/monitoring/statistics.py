@@ -53,7 +53,8 @@ def kolmogorov(pairs: Sequence[Pair]) -> float:
     first, second = _sums(pairs)
     before, now = first[-1], second[-1]
     apart = map(sub, map(mul, first, repeat(now)), map(mul, second, repeat(before)))
-    return max(map(abs, apart)) / (before * now)
+    largest: int = max(map(abs, apart))
+    return largest / (before * now)
 
 
 def _sums(pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
@@ -80,7 +81,8 @@ def wasserstein(cells: Sequence[Paired]) -> float:
     first, second = _sums(counts(cells))
     shares = (map(truediv, sums, repeat(sums[-1])) for sums in (first, second))
     # The last sums, up to the end, have no width.
-    return sum(map(mul, map(abs, map(sub, *shares)), map(sub, values[1:], values)))
+    area: float = sum(map(mul, map(abs, map(sub, *shares)), map(sub, values[1:], values)))
+    return area
 
 
 def moments(cells: Sequence[tuple[float, int]]) -> tuple[float, float]:
