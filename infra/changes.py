@@ -279,6 +279,16 @@ class _Known(StateStore):
 # --- what changes -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """One stack's plan, and what it changes."""
+
+    settings: Settings
+    plan: Plan | None
+    """None where there is none, because the deployment would fail."""
+    changes: Changes
+
+
 def changes(
     settings: Sequence[Settings], deployed: Mapping[str, Deployed], engine_of: Callable[[Path, StateStore], Engine]
 ) -> list[Changes]:
@@ -286,22 +296,30 @@ def changes(
 
     `engine_of` makes an engine that plans on a store's states, and asks nobody.
     """
+    return [each.changes for each in reviewed(settings, deployed, engine_of)]
+
+
+def reviewed(
+    settings: Sequence[Settings], deployed: Mapping[str, Deployed], engine_of: Callable[[Path, StateStore], Engine]
+) -> list[Reviewed]:
+    """As `changes`, with the plans."""
     with TemporaryDirectory(prefix="slipway-") as nothing:
         states = {stack: each.state for stack, each in deployed.items()}
         engine = engine_of(Path(nothing), _Known(Path(nothing), states))
         return [
-            _changes(each, deployed[each.stack].state, engine, deployed[each.stack].since)
+            review(each, engine, deployed[each.stack].state, deployed[each.stack].since)
             for each in settings
             if each.stack in deployed
         ]
 
 
-def _changes(settings: Settings, state: State, engine: Engine, since: str) -> Changes:
+def review(settings: Settings, engine: Engine, state: State, since: str) -> Reviewed:
+    """What the engine's plan of a stack changes about the state that the engine plans on."""
     try:
         plan = engine.plan(settings)
     except DeploymentError as error:
-        return Changes(settings.stack, since, refused=str(error))
-    return changed_by(settings, plan, engine.planned(settings.stack), state, since)
+        return Reviewed(settings, None, Changes(settings.stack, since, refused=str(error)))
+    return Reviewed(settings, plan, changed_by(settings, plan, engine.planned(settings.stack), state, since))
 
 
 def changed_by(settings: Settings, plan: Plan, planned: State, state: State, since: str) -> Changes:
@@ -336,19 +354,21 @@ def _resource(record: Record) -> Resource:
 
 
 def _changed(plan: Plan, planned: State, state: State) -> Iterator[Changed]:
+    parents = {urn: each.parent for urn, each in state.resources.items()}
+    parents |= {each.urn: each.parent for each in plan.resources}
     for step in plan.steps:
         if step.op in ("same", "read") or step.type.startswith("pulumi:") or step.type.startswith("slipway:"):
             continue
         told = _told(step, state.resources.get(step.urn), planned.resources.get(step.urn))
-        yield replace(told, component=_component(step.urn, planned) or _component(step.urn, state))
+        yield replace(told, component=_component(step.urn, parents))
 
 
-def _component(urn: str, state: State) -> str:
+def _component(urn: str, parents: Mapping[str, str]) -> str:
     """The URN of the outermost component that holds a resource, '' where it is in none."""
-    found = ""
-    while (record := state.resources.get(urn)) and (urn := record.parent):
-        found = urn if urn in state.resources and state.resources[urn].type != STACK_TYPE else found
-    return found
+    above = [urn]
+    while urn := parents.get(urn, ""):
+        above.append(urn)
+    return above[-2] if len(above) > 2 else ""
 
 
 def _told(step: Step, old: Record | None, new: Record | None) -> Changed:

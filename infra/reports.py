@@ -335,35 +335,38 @@ def _of_changes(seen: Seen) -> Iterator[str]:
             else ["not known"] * 3
         )
         what = "**would fail**" if each.refused else _counts(each)
-        yield f"| {each.stack} | {_md(each.since)} | {what} | {' | '.join(money)} |"
+        yield f"| {each.stack} | {escaped(each.since)} | {what} | {' | '.join(money)} |"
     yield ""
     for each in seen:
         if each.refused:
-            yield f"**{each.stack} would fail**: {_md(each.refused)}"
+            yield f"**{each.stack} would fail**: {escaped(each.refused)}"
             yield ""
     yield from _section("Risk", _risks(seen))
     yield from _section("Cost", _costs(seen))
     yield from _section(
         "Permissions", [line for each in seen for rights in each.rights for line in _right(each, rights)]
     )
-    yield from _section("Not known", [f"{each.stack}: {_md(words)}" for each in seen for words in each.not_known])
+    yield from _section("Not known", [f"{each.stack}: {escaped(words)}" for each in seen for words in each.not_known])
 
 
 def _risks(seen: Seen) -> list[str]:
     lines = [
-        f"**{what}**: {each.stack}: {_md(_risk(one, what))}"
+        f"**{what}**: {each.stack}: {escaped(_risk(one, what))}"
         for each in seen
         for what, found in combined([each]).items()
         for one in found
     ]
     return lines + [
-        f"{each.stack}: {_md(one.name)}: {_md(note)}" for each in seen for one in each.changed for note in one.notes
+        f"{each.stack}: {escaped(one.name)}: {escaped(note)}"
+        for each in seen
+        for one in each.changed
+        for note in one.notes
     ]
 
 
 def _costs(seen: Seen) -> list[str]:
     return [
-        f"{each.stack}: {_md(name)} {_moved(old, new)} a month at most"
+        f"{each.stack}: {escaped(name)} {_moved(old, new)} a month at most"
         for each in seen
         if each.cost
         for name, old, new in each.cost.items
@@ -372,7 +375,7 @@ def _costs(seen: Seen) -> list[str]:
 
 def _right(each: Changes, rights: Rights) -> Iterator[str]:
     for verb, lines in (("gains", rights.gains), ("loses", rights.loses)):
-        yield from (f"{each.stack}: {_md(rights.who)} **{verb}** {_md(line)}" for line in lines)
+        yield from (f"{each.stack}: {escaped(rights.who)} **{verb}** {escaped(line)}" for line in lines)
 
 
 def _moved(before: float, after: float) -> str:
@@ -383,19 +386,20 @@ def _findings(report: Report) -> Iterator[str]:
     yield from _section(
         "Violations",
         [
-            f"**{each.severity}** {each.stack}: {_md(each.resource)}: {_md(each.sentence)} (`{each.pack}/{each.rule}`)"
+            f"**{each.severity}** {each.stack}: {escaped(each.resource)}: {escaped(each.sentence)} "
+            f"(`{each.pack}/{each.rule}`)"
             for each in ordered(report)
         ]
-        + [_md(fault) for fault in report.faults],
+        + [escaped(fault) for fault in report.faults],
     )
     yield from _section(
         "Exceptions",
-        [_md(_entry(each)) + (f" ⚠️ {_md(each.warning)}" if each.warning else "") for each in report.exceptions],
+        [escaped(_entry(each)) + (f" ⚠️ {escaped(each.warning)}" if each.warning else "") for each in report.exceptions],
     )
     yield from _section(
         "Deferred: known only after `up`, which decides them",
         [
-            f"{each.stack}: {_md(each.resource)}: {_md(each.path)} (`{each.pack}/{each.rule}`)"
+            f"{each.stack}: {escaped(each.resource)}: {escaped(each.path)} (`{each.pack}/{each.rule}`)"
             for each in report.deferred
         ],
     )
@@ -413,7 +417,7 @@ def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
         yield ""
 
 
-def _md(words: str) -> str:
+def escaped(words: str) -> str:
     """Words that a program or a YAML chose, so that they neither format nor call anybody."""
     escaped = re.sub(r"([\\`*_|\[\]~])", r"\\\1", words.replace("&", "&amp;").replace("<", "&lt;"))
     return escaped.replace("@", "&#64;").replace("\n", " ")

@@ -193,10 +193,10 @@ def _by_principal(text: str, on: str) -> Iterator[tuple[str, Right]]:
                 yield "everyone" if who == "*" else who, right
 
 
-def of(texts: Iterable[str]) -> str:
+def together(texts: Iterable[str]) -> str:
     """Some rights as one phrase: the actions on one thing together, as `s3:GetObject, s3:PutObject on arn:…`."""
-    together: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for text in texts:
         what, on, rest = text.partition(" on ")
-        together.setdefault(f"{on}{rest}" if on else "", []).append(what)
-    return "; ".join(f"{', '.join(actions)}{f' {place}' if place else ''}" for place, actions in together.items())
+        found.setdefault(f"{on}{rest}" if on else "", []).append(what)
+    return "; ".join(f"{', '.join(actions)}{f' {place}' if place else ''}" for place, actions in found.items())

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # the engine imports Pulumi, for which `slipway --help` need not wait
     from infra.changes import Changes
     from infra.check import Report
-    from infra.rehearsal.engine import Event, Plan, Step
+    from infra.rehearsal.engine import Event, Plan
     from infra.rehearsal.session import Outcome
 
 SECONDS_BETWEEN_LINES: Final = 2.0
@@ -23,15 +22,6 @@ SECONDS_BETWEEN_LINES: Final = 2.0
 progress_to = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress goes to standard error, so that `--json` and pipes get the result alone."""
 out = Console(highlight=False, soft_wrap=True)
-
-MARKS: Final = {"create": "[green]+[/]", "update": "[yellow]~[/]", "replace": "[magenta]±[/]", "delete": "[red]-[/]"}
-PAST: Final = {
-    "create": "to create",
-    "update": "to update",
-    "replace": "to replace",
-    "delete": "to delete",
-    "same": "unchanged",
-}
 
 
 class Watcher(Protocol):
@@ -82,28 +72,6 @@ def watching(stack: str, changes: int) -> Iterator[Watcher]:
                 say(f"  {stack}: {done} of {changes}" + (f", now {doing}" if doing else ""))
 
         yield watch
-
-
-def counted(steps: Iterable["Step"]) -> str:
-    """`12 to create, 3 unchanged`, in the order in which people ask."""
-    counts = Counter[str](step.op for step in steps)
-    words = {op: word for op, word in PAST.items() if counts[op]}
-    return ", ".join(f"{counts[op]} {word}" for op, word in words.items()) or "nothing"
-
-
-def plan(plan: "Plan") -> None:
-    """What a deployment would do, resource by resource."""
-    out.print(f"[bold]{plan.stack}[/]")
-    for step in plan.steps:
-        if step.op not in MARKS:
-            continue
-        why = ""
-        if step.op == "update":
-            why = f"  {', '.join(step.diff.changed)}"
-        elif step.op == "replace":
-            why = f"  because of {', '.join(step.diff.replaces or step.diff.changed)}"
-        out.print(f"  {MARKS[step.op]} {step.type}  [bold]{step.name}[/]{why}")
-    out.print(f"  {counted(plan.steps)}")
 
 
 def report(report: "Report", seen: Sequence["Changes"] = ()) -> None:
