@@ -45,6 +45,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
     from infra.rehearsal.product import ProductError
     from infra.rehearsal.provider import ProviderError
+    from infra.rehearsal.samples import SampleError
     from infra.rehearsal.session import PolicyViolation
     from infra.releases import NoRelease
     from infra.retraining import NotRetrained
@@ -71,6 +72,7 @@ def explained(as_json: bool) -> Iterator[None]:
         NotStopped,
         ProviderError,
         ProductError,
+        SampleError,
         StateError,
     ) as error:
         _fail(error, as_json, FAILED)
@@ -170,6 +172,32 @@ def plan(
             for line in text(reviews, full=full):
                 show.out.print(line, markup=False)
         if any(each.changes.refused for each in reviews):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="An environment, such as staging.")],
+    second: Annotated[str, typer.Argument(help="Another one, such as prod.")],
+    settings_only: Annotated[
+        bool, typer.Option("--settings-only", help="Plan nothing, so that resources are not compared; it is quicker.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """How two environments differ: versions, settings with their defaults, resources that only one of them has.
+
+    Which differences are meant, stacks/environments.yaml says (`differs`). Exit code 1 where one is not.
+    """
+    with explained(as_json):
+        from infra import diff as compared
+
+        found = compared.compare(first, second, None if settings_only else _rehearsal().plan_offline)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            for line in compared.text(found):
+                show.out.print(line, markup=False)
+        if not found.ok:
             raise typer.Exit(FAILED)
 
 

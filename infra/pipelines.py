@@ -3,7 +3,6 @@
 import base64
 import gzip
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -19,12 +18,13 @@ from components.function import ROOT
 from components.training_pipeline import Code
 from functions import starting
 from functions.starting import Started
+from functions.training.schema import FILE, described, package_files
 
 Clients = Callable[[str], Any]
 """Gives the boto3 client of a service."""
 PARAMETER: Final = "param_"
 """How the registry calls a hyperparameter."""
-ENTRY: Final = '''"""Runs {package}.{step} with the code that lies beside this file."""
+ENTRY: Final = '''"""Runs {module} with the code that lies beside this file."""
 
 import sys
 import tarfile
@@ -37,14 +37,13 @@ if archive.exists():  # in a processing job; a training container has unpacked i
     tarfile.open(archive).extractall(folder)
     sys.path.insert(0, folder)
 
-from {package}.{step} import main  # noqa: E402
+from {module} import main  # noqa: E402
 
-main()
+main({arguments})
 '''
 """A step's script: SageMaker starts a file by its path, not a module."""
 PROCESSING: Final = ("prepare", "evaluate", "newest", "challenge")
 """Scripts of processing jobs: steps of the pipeline, and of a retraining (functions/recovery/retraining.py)."""
-STEPS: Final = (*PROCESSING, "train")
 UNKNOWN: Final = "unknown"
 OFFLINE: Final = {
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -62,8 +61,10 @@ def pack(package: str) -> Code:
 
     The same files make the same bytes. The feature schema travels as JSON, for SageMaker's containers have no pydantic.
     """
-    files = {**sources(package), f"{package.replace('.', '/')}/schema.json": schema(package).encode()}
-    entries = {f"{step}.py": ENTRY.format(package=package, step=step).encode() for step in STEPS}
+    files = {**sources(package), f"{package.replace('.', '/')}/{FILE}": described(package).encode()}
+    whose = f'"{package}"'
+    entries = {f"{step}.py": entry(f"functions.training.{step}", whose) for step in PROCESSING}
+    entries["train.py"] = entry(f"{package}.train", "")
     everything = {**files, **entries}
     objects = {"sourcedir.tar.gz": packed(everything), **{f"{step}.py": entries[f"{step}.py"] for step in PROCESSING}}
     return Code(
@@ -73,16 +74,16 @@ def pack(package: str) -> Code:
     )
 
 
-def schema(package: str) -> str:
-    """What scripts know of the features: the schema in the package's features.py, and the name of the label."""
-    features = importlib.import_module(f"{package}.features")
-    return json.dumps({**json.loads(features.SCHEMA.to_json()), "label": features.LABEL}, sort_keys=True)
+def entry(module: str, arguments: str) -> bytes:
+    """The script of a step, which calls a module's `main`."""
+    return ENTRY.format(module=module, arguments=arguments).encode()
 
 
 def sources(package: str) -> dict[str, bytes]:
     """Path → content of the modules that training runs: shared ones, the monitors' core, and the product's own."""
-    patterns = ("functions/*.py", "functions/monitoring/*.py", f"{package.replace('.', '/')}/*.py")
-    paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+    patterns = ("functions/*.py", "functions/monitoring/*.py", "functions/training/*.py")
+    shared = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    paths = sorted({*shared, *package_files(ROOT, package)})
     return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -128,10 +128,10 @@ def _what_there_is(outcome: "Outcome") -> dict[str, str]:
         found = outcome.products.get(each.settings.stack)
         if found:
             measured = found["metadata"]
-            rows["  endpoint"] = str(outputs["endpoint_name"])
+            rows["  endpoint"] = str(outputs.get("endpoint_name", "none: files are predicted"))
             rows["  model"] = (
                 f"version {found['version']}: accuracy {float(measured['accuracy']):.3f}, "
-                f"AUC {float(measured['auc']):.3f} on {int(float(measured['rows_held_out'])):,} held-out people"
+                f"AUC {float(measured['auc']):.3f} on {int(float(measured['rows_held_out'])):,} held-out rows"
             )
             rows["  features"] = str(outputs["feature_group_name"])
             if "api_url" in outputs:

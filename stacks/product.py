@@ -262,6 +262,7 @@ class Product(Stack, ABC):
                 "batch_incoming_uri": batch.incoming_uri,
                 "batch_answers_uri": batch.answers_uri,
                 "batch_schedule_name": batch.schedule_name,
+                "batch_function_name": batch.function_name,
             }
         if self.endpoint and self.model_version:
             endpoint = Endpoint(

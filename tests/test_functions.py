@@ -15,10 +15,9 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from functions.employment import inference
 from functions.employment.features import LABEL, SCHEMA
-from functions.employment.gate import shortfalls
 from functions.monitoring.baseline import from_json
-from infra.rehearsal.product import census
 from infra.settings import ROOT
+from stacks.samples.employment import census
 
 WORKER = "46,21,1,0,2,0,3,1,4,2,2,2,2,2,1,1"
 
@@ -194,12 +193,3 @@ def test_answers_are_csv_or_json_that_says_which_version_gave_it(monkeypatch: py
     assert inference.output_fn(prediction, "text/csv") == ("0.250000\n1.000000\n", "text/csv")
     told, kind = inference.output_fn(prediction, "application/json")
     assert (json.loads(told), kind) == ({"predictions": [0.25, 1.0], "model": "3"}, "application/json")
-
-
-def test_the_gate_names_what_a_model_falls_short_of() -> None:
-    assert shortfalls({"accuracy": 0.8, "auc": 0.88}) == []
-    assert shortfalls({"accuracy": 0.7, "auc": float("nan")}) == [
-        "accuracy is 0.700, less than 0.8",
-        "auc is nan, less than 0.88",
-    ]
-    assert shortfalls({"accuracy": 0.9}) == ["auc was not measured"]

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from functions.employment.features import LABEL, SCHEMA
-from infra.rehearsal import product
+from infra.rehearsal import product, samples
 from infra.rehearsal.emulator.process import Emulator
 from infra.rehearsal.product import Clients, ProductError
+from infra.rehearsal.samples import Sample, SampleError
+from stacks.employment import Employment
+from stacks.samples import employment
 
 REGION = "us-east-1"
 BUCKET = "lake"
@@ -30,6 +33,7 @@ OUTPUTS: Mapping[str, Any] = {
     "data_schedule_name": f"{NAME}-data/run",
     "data_function_name": f"{NAME}-data",
 }
+PEOPLE = Sample(Employment)
 
 
 def quiet(text: str) -> None:
@@ -65,30 +69,57 @@ def pipeline(clients: Clients, name: str, *steps: Mapping[str, Any]) -> str:
 
 
 def test_the_data_are_as_csv_has_them() -> None:
-    [person] = product.census("reference", 1)
-    assert list(person) == ["id", *SCHEMA.names, LABEL]
+    person = next(employment.history())
+    assert person.keys() == {"id", "event_time", *SCHEMA.names, LABEL}
     assert (person["AGEP"], person["SCHL"], person["employed"]) == ("62", "16", "0")
 
 
 def test_the_people_to_serve_come_without_the_answer() -> None:
-    people = list(product.census("analysis", 3))
-    assert len(people) == 3
-    assert all(person.keys() == {"id", *SCHEMA.names} for person in people)
+    assert next(employment.requests()).keys() == {"id", *SCHEMA.names}
+
+
+def test_lines_are_in_the_order_of_the_schema() -> None:
+    [line], [named] = PEOPLE.lines(1), PEOPLE.lines(1, with_id=True)
+    person = next(employment.requests())
+    assert line == ",".join(person[name] for name in SCHEMA.names)
+    assert named == f"{person['id']},{line}"
+
+
+def test_a_product_without_data_cannot_be_rehearsed() -> None:
+    class Silent(Employment):
+        sample = None
+
+    with pytest.raises(SampleError, match="Silent has no data to be rehearsed with: set its `sample`"):
+        Sample(Silent)
+
+
+def test_data_that_are_not_there_or_lack_a_column_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(Employment):
+        sample = "stacks.samples.nowhere"
+
+    with pytest.raises(SampleError, match=r"Lost\.sample is 'stacks\.samples\.nowhere': No module"):
+        Sample(Lost)
+    monkeypatch.setattr(employment, "requests", lambda: iter([{"id": "1"}]))
+    with pytest.raises(SampleError, match=r"stacks\.samples\.employment\.requests: row 1 lacks AGEP"):
+        PEOPLE.lines(1)
+    monkeypatch.setattr(employment, "requests", lambda: iter([]))
+    with pytest.raises(SampleError, match="there is no row"):
+        PEOPLE.lines(1)
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-3"])
 def test_a_number_of_people_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_PEOPLE", text)
-    with pytest.raises(ProductError, match=f"SLIPWAY_PEOPLE is '{text}'"):
-        product.people()
+    with pytest.raises(SampleError, match=f"SLIPWAY_PEOPLE is '{text}'"):
+        samples.limit()
 
 
 # --- ingestion, training, approval ------------------------------------------------------------------------------------
 
 
 def test_a_file_that_nobody_takes_in_is_told(clients: Clients, few_people: None) -> None:
-    with pytest.raises(ProductError, match=r"has not taken in people-2015.csv within 1 s"):
-        product.deliver(clients, OUTPUTS, quiet)
+    with pytest.raises(ProductError, match=r"has not taken in acs-2015.csv within 1 s"):
+        product.deliver(clients, OUTPUTS, PEOPLE, quiet)
     labels = clients("s3").get_object(Bucket=BUCKET, Key="employment/labels/acs-2015.csv")["Body"].read().decode()
     assert labels.splitlines()[0] == "id,event_time,employed"
     assert len(labels.splitlines()) == 51
@@ -96,19 +127,19 @@ def test_a_file_that_nobody_takes_in_is_told(clients: Clients, few_people: None)
 
 def test_a_lake_that_is_gone_is_named(clients: Clients, few_people: None) -> None:
     with pytest.raises(ProductError, match=r"ingestion: .*NoSuchBucket"):
-        product.deliver(clients, {**OUTPUTS, "labels_uri": "s3://gone/labels"}, quiet)
+        product.deliver(clients, {**OUTPUTS, "labels_uri": "s3://gone/labels"}, PEOPLE, quiet)
 
 
 def test_a_pipeline_that_fails_is_told_with_its_reason(clients: Clients) -> None:
     fail = {"Name": "stop", "Type": "Fail", "Arguments": {"ErrorMessage": "the labels have no header"}}
     name = pipeline(clients, "fails", fail)
     with pytest.raises(ProductError, match=r"the training pipeline failed: .*"):
-        product.train(clients, {**OUTPUTS, "pipeline_name": name}, quiet)
+        product.train(clients, {**OUTPUTS, "pipeline_name": name}, "sample", quiet)
 
 
 def test_a_pipeline_that_is_gone_is_named(clients: Clients) -> None:
     with pytest.raises(ProductError, match=r"training: .*no-such-pipeline"):
-        product.train(clients, {**OUTPUTS, "pipeline_name": "no-such-pipeline"}, quiet)
+        product.train(clients, {**OUTPUTS, "pipeline_name": "no-such-pipeline"}, "sample", quiet)
 
 
 def test_a_rejected_version_is_not_approved(clients: Clients) -> None:
@@ -132,7 +163,7 @@ def test_an_endpoint_without_a_release_machine_is_told(clients: Clients) -> None
 
 def test_an_endpoint_that_is_gone_is_named(clients: Clients) -> None:
     with pytest.raises(ProductError, match=rf"requests: .*Endpoint {NAME} of account 123456789012 not found"):
-        product.send_requests(clients, OUTPUTS, quiet)
+        product.send_requests(clients, OUTPUTS, PEOPLE, quiet)
 
 
 def test_a_schedule_that_is_gone_is_named(clients: Clients) -> None:

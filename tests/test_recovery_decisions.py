@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import ledger
-from functions.employment import challenge, newest, prepare
 from functions.employment.features import LABEL, SCHEMA
 from functions.monitoring import baseline
 from functions.recovery import evidence, guard
@@ -36,7 +35,8 @@ from functions.recovery.core import (
 )
 from functions.recovery.evidence import Sources
 from functions.recovery.guard import Facts
-from infra.rehearsal.product import census
+from functions.training import challenge, newest, prepare
+from stacks.samples.employment import census
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NEW, OLD = (f"arn:aws:sagemaker:us-east-1:123456789012:model-package/work/{number}" for number in (2, 1))
@@ -341,6 +341,7 @@ def people(folder: Path, part: str, labels: dict[str, list[dict[str, str]]], ask
 
 def made(folder: Path, memory: str = "all") -> dict[str, Any]:
     options = argparse.Namespace(
+        product="functions.employment",
         labels=folder / "labels",
         records=folder / "records",
         asked=[folder / "asked"],
@@ -412,25 +413,16 @@ def test_monitors_compare_with_what_is_new_whatever_a_version_has_learnt_from(la
     assert told.profile.columns["AGEP"].total == len(new)
 
 
-class Guess:
-    """A model that always thinks the same of everybody."""
-
-    def __init__(self, probability: float) -> None:
-        self._probability = probability
-
-    def predict_proba(self, values: Any) -> Any:
-        return np.tile([1 - self._probability, self._probability], (len(values), 1))
-
-
 def test_two_versions_are_compared_row_by_row() -> None:
     labels = np.array([1] * 80 + [0] * 20)
-    told = challenge.compare(Guess(0.4), Guess(0.8), np.zeros((100, 3)), labels)
+    one, other = np.full(100, 0.4), np.full(100, 0.8)
+    told = challenge.compare(one, other, labels)
 
     assert told["rows"] == 100
     assert (told["champion"]["accuracy"], told["challenger"]["accuracy"]) == (0.2, 0.8)
     assert told["gain"]["mean"] == pytest.approx(told["champion"]["log_loss"] - told["challenger"]["log_loss"])
     assert guard.verdict(told, guard.Limits()) == (True, guard.verdict(told, guard.Limits())[1])
-    same = challenge.compare(Guess(0.8), Guess(0.8), np.zeros((100, 3)), labels)
+    same = challenge.compare(other, other, labels)
     assert guard.verdict(same, guard.Limits())[0] is False
 
 

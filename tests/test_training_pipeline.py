@@ -34,9 +34,9 @@ from infra.check import check
 from infra.pipelines import pack, packed, reproduce, revision, start
 from infra.rehearsal.aws import AwsProvider
 from infra.rehearsal.engine import Engine, Plan
-from infra.rehearsal.product import census
 from policies.cost import TAGS
 from policies.local_disks import has_local_disks
+from stacks.samples.employment import census
 from tests.emulated import ACCOUNT, REGION, User, until
 
 IMAGE = f"683313688378.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py312"
@@ -257,7 +257,7 @@ def test_a_mistake_is_told_when_the_yaml_is_read(wrong: dict[str, Any], words: s
 
 
 def test_the_same_code_is_the_same_bytes_and_any_change_another_key() -> None:
-    one, two = pack("employment"), pack("employment")
+    one, two = pack("functions.employment"), pack("functions.employment")
 
     assert one == two
     assert packed({"a": b"1", "b": b"2"}) == packed({"b": b"2", "a": b"1"}) != packed({"a": b"1", "b": b"3"})
@@ -292,7 +292,7 @@ def script(folder: Path, name: str, *words: str, **environment: str) -> subproce
     """Run a step's script as its container does: with the packed code beside it, and without pydantic."""
     code = folder / "code"
     code.mkdir(exist_ok=True)
-    for file, content in pack("employment").files.items():
+    for file, content in pack("functions.employment").files.items():
         (code / file).write_bytes(base64.b64decode(content))
     if name == "train":
         with tarfile.open(code / "sourcedir.tar.gz") as archive:
@@ -530,7 +530,7 @@ def deployed(user: User, tmp_path_factory: pytest.TempPathFactory) -> Any:
         training = TrainingPipeline(
             "training-local",
             PipelineSpec.model_validate({**SPEC, "train": {"spot": True, "max_runtime_minutes": 10}, "retries": 1}),
-            code=pack("employment"),
+            code=pack("functions.employment"),
             image=IMAGE,
             job_role_arn=user.role,
             prefix="employment",

@@ -62,3 +62,5 @@ SCHEMA: Final = FeatureSchema(
 )
 PREVIOUS: Final[FeatureSchema | None] = None
 """The version of the schema that is being replaced, while a migration lasts: both feature groups get every row."""
+SENSITIVE: Final = ("SEX", "RAC1P")
+"""How well the model does is measured for each of their values."""

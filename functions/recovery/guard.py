@@ -92,7 +92,7 @@ def refusals(facts: Facts, limits: Limits) -> list[str]:
 def suspicions(data: Mapping[str, Any], limits: Limits) -> list[str]:
     """Why a person has to look at new labelled data before anything learns from them; empty where nobody has to.
 
-    `data` is what newest.py has written of them (functions/employment/newest.py).
+    `data` is what newest.py has written of them (functions/training/newest.py).
     """
     return [*_far(data, limits), *_other_answers(data, limits), *_sudden(data, limits), *_one_source(data, limits)]
 

@@ -6,7 +6,6 @@ barracks, whom the survey lists together at the end of its file of 2017: a model
 and about 83 % of the others.
 """
 
-import importlib.metadata
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import cache
 from typing import Final
 
 from functions.employment.features import LABEL, SCHEMA
-from infra.rehearsal.product import DATA
+from stacks.samples.employment import file
 
 STEADY: Final = ("reference", 20_000, 20_000)
 """Of which file, from which row on, and how many."""
@@ -55,8 +54,7 @@ def _read(part: str, first: int, count: int) -> Sequence[Person]:
     import pyarrow.parquet
 
     def table(name: str, columns: list[str]) -> list[dict[str, str]]:
-        path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part=name))
-        rows = pyarrow.parquet.read_table(path, columns=columns).slice(first, count)
+        rows = pyarrow.parquet.read_table(file(name), columns=columns).slice(first, count)
         texts = [column.cast(pyarrow.string()).fill_null("").to_pylist() for column in rows.columns]
         return [dict(zip(columns, row, strict=True)) for row in zip(*texts, strict=True)]
 

@@ -19,9 +19,9 @@ from infra.gameday.releases import AUTHOR
 from infra.gameday.report import Check
 from infra.rehearsal import restarts
 from infra.rehearsal.emulator import process
-from infra.rehearsal.product import census
 from infra.rehearsal.session import ENVIRONMENT
 from infra.settings import stacks_of
+from stacks.samples.employment import requests
 
 JOBS: Final = 4
 INSTANCE: Final = "ml.p4d.24xlarge"
@@ -192,7 +192,7 @@ class EmulatorRestart(Scenario):
         changes = [step.name for _, each in plan for step in each.steps if step.op not in ("same", "read")]
         found = play.stage.clients("sagemaker-featurestore-runtime").get_record(
             FeatureGroupName=play.stage.outputs["feature_group_name"],
-            RecordIdentifierValueAsString=next(census("analysis", 1))["id"],
+            RecordIdentifierValueAsString=next(requests())["id"],
         )
         return [
             Check("everything that is declared is there again", not changes, ", ".join(changes) or "nothing to change"),

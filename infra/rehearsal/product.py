@@ -1,18 +1,11 @@
-"""What makes the rehearsed product live: features ingested, a model trained, approved, served, asked, and watched.
+"""What makes a rehearsed product live: features ingested, a model trained, approved, served, asked, and watched.
 
-Between the two deployments of a product (stacks/employment.py: without a model, then with one) this does what on AWS
-its producers, its team, a reviewer and its users do. Each step is done only where it has not been done yet.
-
-The data are answers to the US census (American Community Survey, Massachusetts) that ship inside the nannyml package:
-people of 2015 with the answer to train on, people of 2016 to 2018 to serve.
+Between the two deployments of a product (stacks/product.py: without a model, then with one) this does what on AWS its
+producers, its team, a reviewer and its users do. Each step is done only where it has not been done yet. The data are
+the product's own (stacks/samples).
 """
 
-import csv
-import importlib.metadata
-import io
-import itertools
 import json
-import os
 import re
 import threading
 import time
@@ -23,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,26 +25,24 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions import ledger
-from functions.employment.features import LABEL, SCHEMA
 from functions.live import live_package
 from functions.monitoring import report as reporting
 from infra import pipelines, releases
+from infra.rehearsal.samples import Sample, SampleError
 
-DATA: Final = "nannyml/datasets/data/employment_MA_{part}.pq"
-DATASET: Final = "acs-2015"
 TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-ASKED: Final = "2015-07-01T00:00:00Z"
-KNOWN: Final = "2015-12-31T00:00:00Z"
-"""When people of 2015 were asked, and when it was known who of them had work."""
-BATCH: Final = 10_000
 REQUESTS: Final = 40
 ROWS_A_REQUEST: Final = 50
 RECORDS: Final = 100
 THREADS: Final = 4
 WAIT_SECONDS: Final = 60.0
 INGEST_SECONDS: Final = 300.0
+ANSWER_SECONDS: Final = 300.0
+FIRE_SECONDS: Final = 5.0
+"""How long it takes until the schedule of predictions is let fire again."""
+FILE: Final = "sample.csv"
+"""What a product without an endpoint is asked about."""
 REVIEWER: Final = "reviewer"
-PEOPLE: Final = "SLIPWAY_PEOPLE"
 
 REPORT: Final = re.compile(r"\d[^/]*\.json")
 """What a report is called, which has a page and files of other forms beside it."""
@@ -114,34 +104,6 @@ class Clients:
             raise ProductError(f"the emulator does not answer at {self.endpoint}: {error}") from error
 
 
-def census(part: str, rows: int | None = None) -> Iterator[dict[str, str]]:
-    """Rows of the data as CSV has them: texts, empty where a value is missing.
-
-    `part`: `reference` (2015, with the label), `analysis` (2016 to 2018).
-    """
-    import pyarrow.parquet  # here, for every command imports this module and few read the data
-
-    path = importlib.metadata.distribution("nannyml").locate_file(DATA.format(part=part))
-    if not Path(str(path)).exists():
-        raise ProductError(f"the census data are not at {path}: run `make clean` and `make up` to install them again")
-    columns = ["id", *SCHEMA.names, *([LABEL] if part == "reference" else [])]
-    batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=BATCH, columns=columns)
-    texts = ([column.cast(pyarrow.string()).fill_null("").to_pylist() for column in batch.columns] for batch in batches)
-    people = itertools.chain.from_iterable(zip(*each, strict=True) for each in texts)
-    for row in itertools.islice(people, rows):
-        yield dict(zip(columns, row, strict=True))
-
-
-def people() -> int | None:
-    """How many people of 2015 the rehearsal trains on: all, or as many as SLIPWAY_PEOPLE says. Raises ProductError."""
-    text = os.environ.get(PEOPLE)
-    if text is None:
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise ProductError(f"{PEOPLE} is {text!r}: set a number of people, such as 12000, or nothing for all of them")
-    return int(text)
-
-
 def approved_versions(clients: Clients, group: str) -> list[int]:
     """The versions of a model that may be released, the oldest first; none where there is no such group."""
     with _explained("reading the registry"):
@@ -166,20 +128,19 @@ def _version(arn: str) -> int:
     return int(arn.rpartition("/")[2])
 
 
-def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
-    """Bring people to the feature store as a producer does: a file put into the lake, which the ingestion takes in.
+def deliver(clients: Clients, outputs: Outputs, sample: Sample, say: Say) -> None:
+    """Bring rows to the feature store as a producer does: files put into the lake, which the ingestion takes in.
 
-    Those of 2015 are there to train on, with the time at which they were asked; some of 2016 are there to serve, as
-    asked just now. Raises ProductError where a file is not taken in within INGEST_SECONDS.
+    Those of the history are there to train on, with the time at which they were asked; some others are there to serve,
+    as asked just now. Raises ProductError where a file is not taken in within INGEST_SECONDS.
     """
     with _explained("ingestion"):
         files = {
-            "people-2015.csv": _people("reference", ASKED, people()),
-            "people-2016.csv": _people("analysis", datetime.now(UTC).strftime(TIME), RECORDS),
+            f"{sample.dataset}.csv": sample.records(),
+            "now.csv": sample.current(datetime.now(UTC).strftime(TIME), RECORDS),
         }
-        labels = _labels()
         bucket, folder = _location(f"{outputs['labels_uri']}/")
-        clients("s3").put_object(Bucket=bucket, Key=f"{folder}acs-2015.csv", Body=labels)
+        clients("s3").put_object(Bucket=bucket, Key=f"{folder}{sample.dataset}.csv", Body=sample.labels())
         began = time.monotonic()
         for name, body in files.items():
             bucket, key = _location(f"{outputs['incoming_uri']}/{name}")
@@ -191,27 +152,6 @@ def deliver(clients: Clients, outputs: Outputs, say: Say) -> None:
             say(f"feature store: {accepted:,} rows of {name} accepted, {refused:,} in quarantine")
         clients.ask("flush", {})  # AWS copies records offline within 15 minutes; who trains now must not miss some
         say(f"ingestion took {time.monotonic() - began:.1f} s")
-
-
-def _people(part: str, at: str, rows: int | None) -> bytes:
-    """A file of people as a producer of features writes it."""
-    written = io.StringIO()
-    writer = csv.DictWriter(written, [SCHEMA.record_id, SCHEMA.event_time, *SCHEMA.names], lineterminator="\n")
-    writer.writeheader()
-    for person in census(part, rows):
-        values = {name: person[name] for name in SCHEMA.names}
-        writer.writerow({SCHEMA.record_id: person["id"], SCHEMA.event_time: at, **values})
-    return written.getvalue().encode()
-
-
-def _labels() -> bytes:
-    """Who of 2015 had work, as was known at the end of that year."""
-    written = io.StringIO()
-    writer = csv.DictWriter(written, [SCHEMA.record_id, SCHEMA.event_time, LABEL], lineterminator="\n")
-    writer.writeheader()
-    for person in census("reference", people()):
-        writer.writerow({SCHEMA.record_id: person["id"], SCHEMA.event_time: KNOWN, LABEL: person[LABEL]})
-    return written.getvalue().encode()
 
 
 def taken_in(clients: Clients, outputs: Outputs, name: str) -> dict[str, Any]:
@@ -233,14 +173,14 @@ def taken_in(clients: Clients, outputs: Outputs, name: str) -> dict[str, Any]:
     )
 
 
-def train(clients: Clients, outputs: Outputs, say: Say) -> int:
-    """Run the training pipeline to its end. Returns the version that it registered.
+def train(clients: Clients, outputs: Outputs, dataset: str, say: Say) -> int:
+    """Run the training pipeline to its end on what was delivered. Returns the version that it registered.
 
     What the same pipeline made of the same data before is not made again. Raises ProductError where it fails.
     """
     with _explained("training"):
-        started = pipelines.start(clients, outputs["pipeline_name"], {"Dataset": DATASET})
-        say(f"pipeline {outputs['pipeline_name']}: training on the people of 2015, here and not in its containers")
+        started = pipelines.start(clients, outputs["pipeline_name"], {"Dataset": dataset})
+        say(f"pipeline {outputs['pipeline_name']}: training on {dataset}, here and not in its containers")
         done: set[str] = set()
         sagemaker = clients("sagemaker")
         while True:
@@ -334,8 +274,14 @@ def live(clients: Clients, outputs: Outputs) -> str:
 
 
 def summary(clients: Clients, outputs: Outputs) -> dict[str, Any]:
-    """The version that serves, what it was measured at, and what the monitor found last."""
-    arn = live(clients, outputs)
+    """The version that serves (of a product without an endpoint: that would predict the next file), what it was
+    measured at, and what the monitor found last.
+    """
+    if "endpoint_name" in outputs:
+        arn = live(clients, outputs)
+    else:
+        group = outputs["model_package_group_name"]
+        arn = _arn(clients, group, approved_versions(clients, group)[-1])
     package = clients("sagemaker").describe_model_package(ModelPackageName=arn)
     found = reports(clients, outputs) if "data_schedule_name" in outputs else []
     return {
@@ -345,9 +291,9 @@ def summary(clients: Clients, outputs: Outputs) -> dict[str, Any]:
     }
 
 
-def send_requests(clients: Clients, outputs: Outputs, say: Say) -> int:
-    """Ask the endpoint about people of 2016. Returns how many rows were answered."""
-    rows = [",".join(row[name] for name in SCHEMA.names) for row in census("analysis", REQUESTS * ROWS_A_REQUEST)]
+def send_requests(clients: Clients, outputs: Outputs, sample: Sample, say: Say) -> int:
+    """Ask the endpoint about rows whose answer nobody knows. Returns how many rows were answered."""
+    rows = sample.lines(REQUESTS * ROWS_A_REQUEST)
     batches = [rows[start : start + ROWS_A_REQUEST] for start in range(0, len(rows), ROWS_A_REQUEST)]
     runtime = clients("sagemaker-runtime")
 
@@ -363,8 +309,45 @@ def send_requests(clients: Clients, outputs: Outputs, say: Say) -> int:
     began = time.monotonic()
     with _explained("requests"), ThreadPoolExecutor(THREADS) as pool:
         total = sum(pool.map(ask, batches))
-    say(f"requests: {total:,} people in {len(batches)} requests, {time.monotonic() - began:.1f} s")
+    say(f"requests: {total:,} rows in {len(batches)} requests, {time.monotonic() - began:.1f} s")
     return total
+
+
+def was_answered(clients: Clients, outputs: Outputs) -> bool:
+    """Whether a file of rows has been answered."""
+    bucket, folder = _location(outputs["batch_answers_uri"])
+    return bool(clients("s3").list_objects_v2(Bucket=bucket, Prefix=folder).get("Contents"))
+
+
+def answer_file(clients: Clients, outputs: Outputs, sample: Sample, say: Say) -> int:
+    """Bring a file of rows, and let the schedule of predictions fire until it is answered. Returns how many rows were.
+
+    Raises ProductError where it is not answered within ANSWER_SECONDS, with what the function has logged.
+    """
+    began, started = time.monotonic(), datetime.now(UTC)
+    with _explained("predicting a file"):
+        lines = sample.lines(REQUESTS * ROWS_A_REQUEST, with_id=True)
+        bucket, folder = _location(outputs["batch_incoming_uri"])
+        clients("s3").put_object(Bucket=bucket, Key=f"{folder}{FILE}", Body="".join(f"{each}\n" for each in lines))
+        bucket, folder = _location(outputs["batch_answers_uri"])
+        fired = 0.0
+        while not (found := clients("s3").list_objects_v2(Bucket=bucket, Prefix=f"{folder}{FILE}").get("Contents")):
+            now = time.monotonic()
+            if now - began > ANSWER_SECONDS:
+                log = "\n".join(_log(clients, outputs["batch_function_name"], started)[-15:])
+                raise ProductError(
+                    f"{FILE} was not answered within {ANSWER_SECONDS:g} s. The log of what starts jobs:\n"
+                    f"{log or '(empty)'}"
+                )
+            if now - fired > FIRE_SECONDS:  # again, for a version may be approved and not yet verify
+                clients.ask("fire", {"schedule": outputs["batch_schedule_name"]})
+                fired = now
+            time.sleep(0.2)
+        answers = clients("s3").get_object(Bucket=bucket, Key=found[0]["Key"])["Body"].read().splitlines()
+        if len(answers) != len(lines):
+            raise ProductError(f"{len(answers)} of {len(lines)} rows of {FILE} were answered")
+    say(f"predictions: {len(answers):,} rows of {FILE} answered, {time.monotonic() - began:.1f} s")
+    return len(answers)
 
 
 def run_monitor(clients: Clients, outputs: Outputs, say: Say) -> dict[str, Any]:
@@ -442,5 +425,5 @@ def _explained(step: str) -> Iterator[None]:
     """Turn what AWS refuses within a step into a ProductError that names the step."""
     try:
         yield
-    except (ClientError, BotoCoreError, Boto3Error) as error:
+    except (ClientError, BotoCoreError, Boto3Error, SampleError) as error:
         raise ProductError(f"{step}: {error}") from error

@@ -28,6 +28,7 @@ from infra.rehearsal.engine import Engine, Event, Plan, Result, StateError
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.product import Clients
 from infra.rehearsal.properties import opened
+from infra.rehearsal.samples import Sample
 from infra.rehearsal.state import State, StateStore, exported, write_atomically
 from infra.settings import ROOT, Settings, load, stacks_of
 from infra.teardown import remains, stop_running
@@ -237,7 +238,8 @@ class Rehearsal:
             for stack, each in found["stacks"].items():
                 settings = load(stack)
                 if isinstance(settings.program, Product):
-                    found["product"][stack] = self._condition(self._clients(emulator, settings), each["outputs"])
+                    condition = self._condition if settings.program.endpoint else self._condition_of_files
+                    found["product"][stack] = condition(self._clients(emulator, settings), each["outputs"])
         return found
 
     def _condition(self, clients: Clients, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,6 +262,16 @@ class Rehearsal:
             "data": {key: last[key] for key in ("status", "summary", "rows", "drifted_features", "time", "uri")}
             if last
             else None,
+        }
+
+    def _condition_of_files(self, clients: Clients, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """How a product is that has no endpoint."""
+        versions = product.approved_versions(clients, outputs["model_package_group_name"])
+        answered = product.was_answered(clients, outputs)
+        return {
+            "endpoint": "none: files are predicted",
+            "version": versions[-1] if versions else "none approved yet",
+            "answers": outputs["batch_answers_uri"] if answered else "no file was answered yet",
         }
 
     # --- doing ------------------------------------------------------------------------------------------------------
@@ -317,29 +329,38 @@ class Rehearsal:
 
     def _up_product(self, engine: Engine, settings: Settings, outcome: Outcome) -> None:
         """Deploy a product; train and approve a model first where there is none to serve."""
+        assert isinstance(settings.program, Product)
         clients, say = self._clients(outcome.emulator, settings), self.say
+        has_endpoint = settings.program.endpoint is not None
         chosen = self._with_version(settings, clients)
-        deployment = None
-        if chosen is settings:
-            say(f"{settings.stack}: no approved model yet, so that everything but the endpoint comes first")
-            deployment = self._deploy(engine, settings)
-            product.deliver(clients, deployment.outputs, say)
-            version = product.train(clients, deployment.outputs, say)
-            product.approve(clients, deployment.outputs, version, say)
+        sample = Sample(type(settings.program))
+        deployments = []
+        if chosen is settings and not product.approved_versions(clients, settings.stack):
+            if has_endpoint:
+                say(f"{settings.stack}: no approved model yet, so that everything but the endpoint comes first")
+            deployments = [self._deploy(engine, settings)]
+            outputs = deployments[0].outputs
+            product.deliver(clients, outputs, sample, say)
+            version = product.train(clients, outputs, sample.dataset, say)
+            product.approve(clients, outputs, version, say)
             outcome.steps_done += 1
             chosen = self._with_version(settings, clients)
-        second = self._deploy(engine, chosen)
-        if deployment:
-            second.results.insert(0, deployment.results[0])
-            second.decided[:0] = deployment.decided
-        outcome.deployments.append(second)
-        outputs = second.outputs
-        if not product.was_released(clients, outputs):
+        if has_endpoint or not deployments:
+            deployments.append(self._deploy(engine, chosen))
+        last = deployments[-1]
+        last.results[:0] = [result for each in deployments[:-1] for result in each.results]
+        last.decided[:0] = [decision for each in deployments[:-1] for decision in each.decided]
+        outcome.deployments.append(last)
+        outputs = last.outputs
+        if has_endpoint and not product.was_released(clients, outputs):
             product.release(clients, outputs, say)
             outcome.steps_done += 1
         if "data_schedule_name" in outputs and not product.was_watched(clients, outputs):
-            product.send_requests(clients, outputs, say)
+            product.send_requests(clients, outputs, sample, say)
             product.run_monitor(clients, outputs, say)
+            outcome.steps_done += 1
+        if not has_endpoint and not product.was_answered(clients, outputs):
+            product.answer_file(clients, outputs, sample, say)
             outcome.steps_done += 1
         outcome.products[settings.stack] = product.summary(clients, outputs)
 
@@ -412,7 +433,7 @@ class Rehearsal:
 
         Where the YAML names none, and none is approved, they stay as they are.
         """
-        if not isinstance(settings.program, Product) or settings.program.model_version is not None:
+        if not _is_to_be_made_with_a_version(settings):
             return settings
         versions = product.approved_versions(clients, settings.stack)
         first = (self.store.load(settings.stack).outputs() or {}).get("first_version")
@@ -448,16 +469,22 @@ def _reviewed(stacks: Sequence[str], deployed: Mapping[str, Deployed]) -> list[R
     return reviewed(settings, deployed, planning)
 
 
+def _is_to_be_made_with_a_version(settings: Settings) -> bool:
+    """Whether it is a product with an endpoint, and its YAML leaves open which version that is made with."""
+    program = settings.program
+    return isinstance(program, Product) and program.endpoint is not None and program.model_version is None
+
+
 def _as_deployed(settings: Settings, state: State) -> Settings:
     """The settings with the version of the model that the endpoint was made with, if there is one."""
     first = opened(state.outputs() or {}).get("first_version")
-    if isinstance(settings.program, Product) and settings.program.model_version is None and first:
+    if _is_to_be_made_with_a_version(settings) and first:
         return load(settings.stack, {"model_version": int(first)})
     return settings
 
 
 def _first_version(settings: Settings) -> Settings:
     """The settings with an endpoint: what is checked is what a product comes to, not only where it begins."""
-    if isinstance(settings.program, Product) and settings.program.model_version is None:
+    if _is_to_be_made_with_a_version(settings):
         return load(settings.stack, {"model_version": 1})
     return settings

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.employment.evaluate import load
-from functions.employment.train import measure, rows
+from functions.training import numbers
+from functions.training.job import load, measure, rows, serving
+from functions.training.schema import name_product, of
 
 LEAST: Final = 1e-6
 """No probability counts as less: one certain mistake must not decide alone."""
@@ -26,19 +27,19 @@ def losses(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDA
     return found
 
 
-def compare(champion: Any, challenger: Any, values: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+def compare(before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
     """What challenge.json says: the metrics of both, and by how much the challenger's loss is less, row by row.
 
-    Compared in pairs, for how hard a row is does not count then.
+    Compared in pairs, for how hard a row is does not count then. `before` and `after` are the probabilities that the
+    champion and the challenger tell.
     """
-    before, after = (model.predict_proba(values)[:, 1] for model in (champion, challenger))
     gain = losses(before, labels) - losses(after, labels)
     right = ((after > 0.5) == labels).astype(float) - ((before > 0.5) == labels).astype(float)
     root = np.sqrt(max(1, len(labels)))
     return {
         "rows": len(labels),
-        "champion": measure(champion, values, labels),
-        "challenger": measure(challenger, values, labels),
+        "champion": measure(before, labels),
+        "challenger": measure(after, labels),
         "gain": {
             "mean": float(gain.mean()),
             "standard_error": float(gain.std(ddof=1) / root),
@@ -48,20 +49,25 @@ def compare(champion: Any, challenger: Any, values: NDArray[np.float64], labels:
     }
 
 
-def main() -> None:
+def main(product: str | None = None) -> None:
     """Compare, and write it down."""
     parser = argparse.ArgumentParser(description=__doc__)
+    name_product(parser, product)
     parser.add_argument("--champion", type=Path, required=True)
     parser.add_argument("--challenger", type=Path, required=True)
     parser.add_argument("--recent", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    data = list(rows(options.recent))
+    schema, code = of(options.product), serving(options.product)
+    data = list(rows(schema, options.recent))
     labels = np.array([label for _, label in data])
     if len({*labels.tolist()}) < 2:
         raise SystemExit(f"{len(data)} new rows with {len({*labels.tolist()})} kinds of answers: nothing to compare on")
-    values = np.array([row for row, _ in data], dtype=float)
-    told = compare(load(options.champion), load(options.challenger), values, labels)
+    values = numbers.array(schema.rows, [row for row, _ in data])
+    before, after = (
+        code.predict_fn(values, load(options.product, folder)) for folder in (options.champion, options.challenger)
+    )
+    told = compare(before, after, labels)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "challenge.json").write_text(json.dumps(told, indent=1), "utf-8")
     print(f"on {len(data):,} rows: {told['gain']}", flush=True)

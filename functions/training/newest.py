@@ -17,28 +17,29 @@ from typing import Any, Final
 
 import pandas as pd  # type: ignore[import-untyped]  # it brings no types
 
-from functions.employment import prepare
-from functions.employment.schema import LABEL, ROWS
 from functions.monitoring import baseline, capture
 from functions.monitoring.sketch import Tally
 from functions.monitoring.statistics import counts, kolmogorov, largest_change, paired
+from functions.rows import Rows
+from functions.training import prepare
+from functions.training.schema import Schema, of
 
 BLOCK: Final = 1 << 18
 """Bytes of a capture that are read at once."""
 TRAINED, HELD_OUT = prepare.FILES
 
 
-def deliveries(folder: Path, after: float) -> Iterator[dict[str, Any]]:
+def deliveries(schema: Schema, folder: Path, after: float) -> Iterator[dict[str, Any]]:
     """What each file of labels brought that is new, in the order of its newest label; its name is its path."""
     found = []
     for path in sorted(folder.rglob("*.csv")):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        times = table[ROWS.event_time].map(ROWS.seconds)
+        times = table[schema.rows.event_time].map(schema.rows.seconds)
         new = table[times > after]
         name = path.relative_to(folder).as_posix()
         old = len(table) - len(new)
         newest = float(times.max()) if len(table) else 0.0
-        told = {"name": name, "labels": len(new), "earlier": old, "positives": positives(new[LABEL])}
+        told = {"name": name, "labels": len(new), "earlier": old, "positives": positives(new[schema.label])}
         found.append((newest, told))
     yield from (told for _, told in sorted(found, key=lambda each: (each[0], each[1]["name"])))
 
@@ -71,11 +72,11 @@ def blocks(folders: Sequence[Path]) -> Iterator[bytes]:
             yield b"\n"
 
 
-def distances(rows: Sequence[Sequence[str]], asked: Sequence[Path]) -> dict[str, Any]:
+def distances(schema: Rows, rows: Sequence[Sequence[str]], asked: Sequence[Path]) -> dict[str, Any]:
     """How far each feature of labelled rows is from what was asked, the furthest first, from 0 to 1."""
-    fitted = baseline.fit(ROWS.names, [column.is_categorical for column in ROWS.columns], rows)
+    fitted = baseline.fit(schema.names, [column.is_categorical for column in schema.columns], rows)
     seen = capture.profile(fitted.schema, blocks(asked))
-    apart = {name: distance(fitted.profile.columns[name], seen.columns[name]) for name in ROWS.names}
+    apart = {name: distance(fitted.profile.columns[name], seen.columns[name]) for name in schema.names}
     furthest = sorted(apart, key=lambda name: (-apart[name], name))
     return {"rows": seen.rows, "distances": [{"name": name, "distance": apart[name]} for name in furthest]}
 
@@ -97,37 +98,38 @@ def distance(one: Tally, other: Tally) -> float:
 
 def make(options: argparse.Namespace) -> dict[str, Any]:
     """Make the set and describe it. Raises SystemExit where too little is left of it."""
-    after = ROWS.seconds(options.after)
-    labels = prepare.read_labels(options.labels, options.as_of)
+    schema = of(options.product)
+    after = schema.rows.seconds(options.after)
+    labels = prepare.read_labels(schema, options.labels, options.as_of)
     records = prepare.read_records(options.records, options.as_of)
-    is_new = labels[prepare.KNOWN].map(ROWS.seconds) > after
+    is_new = labels[prepare.KNOWN].map(schema.rows.seconds) > after
     new, old = labels[is_new], labels[~is_new]
-    told = prepare.make(options, new if options.memory == "recent" else labels, records)
-    parts, refused = prepare.rows_of(new, records, options.held_out)
+    told = prepare.make(schema, options, new if options.memory == "recent" else labels, records)
+    parts, refused = prepare.rows_of(schema, new, records, options.held_out)
     if parts[TRAINED]:
         # Whatever it has learnt from before, what is new is what the version will be asked: monitors compare with that.
-        prepare.write_baseline(parts[TRAINED], options.output)
+        prepare.write_baseline(schema.rows, parts[TRAINED], options.output)
     recent = options.output / prepare.RECENT
     recent.parent.mkdir(parents=True, exist_ok=True)
     with recent.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([prepare.COLUMNS, *parts[HELD_OUT]])
-    found = list(deliveries(options.labels, after))
+        writer.writerows([prepare.columns(schema), *parts[HELD_OUT]])
+    found = list(deliveries(schema, options.labels, after))
     rows = [row[1:-1] for part in parts.values() for row in part]
     return {
         "set": told["sha256"],
         "after": options.after,
         "memory": options.memory,
         "rows": {"new": len(rows), "recent": len(parts[HELD_OUT]), "refused": sum(refused.values())},
-        "new": {"labels": len(new), "positives": positives(new[LABEL])},
-        "old": {"labels": len(old), "positives": positives(old[LABEL])},
+        "new": {"labels": len(new), "positives": positives(new[schema.label])},
+        "old": {"labels": len(old), "positives": positives(old[schema.label])},
         "sources": {"new": sources(found, "labels"), "old": sources(found, "earlier")},
         "deliveries": [{key: each[key] for key in ("name", "labels", "positives")} for each in found if each["labels"]],
-        "asked": distances(rows, options.asked) if rows else {"rows": 0, "distances": []},
+        "asked": distances(schema.rows, rows, options.asked) if rows else {"rows": 0, "distances": []},
     }
 
 
-def main() -> None:
+def main(product: str | None = None) -> None:
     """Make the set, and write what is new in it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=Path, required=True)
@@ -136,7 +138,7 @@ def main() -> None:
     parser.add_argument("--after", required=True, help="the newest label that is known already")
     parser.add_argument("--memory", choices=("all", "recent"), default="all", help="recent: only what is new trains")
     parser.add_argument("--output", type=Path, required=True)
-    prepare.add_arguments(parser)
+    prepare.add_arguments(parser, product)
     options = parser.parse_args()
     told = make(options)
     (options.output / "newest.json").write_text(json.dumps(told, indent=1), "utf-8")
