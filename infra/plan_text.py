@@ -202,7 +202,7 @@ def _components(changed: Sequence[Changed], stack: str, full: bool) -> list[Sect
         for urn, found in ranked
         if urn not in untouched or full
     ]
-    made = [f"+ {title(urn, stack)}: {_kinds(groups[urn])}" for urn in untouched]
+    made = [f"+ {title(urn, stack)}: {kinds(groups[urn])}" for urn in untouched]
     return sections if full or not made else [*sections, Section("Made", tuple(made), f"{len(made)} components")]
 
 
@@ -226,7 +226,7 @@ def _group(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
     made = [each for each in found if each.op == "create"]
     again = [each for each in made if each.notes]
     if made and not full and len(made) > NAMED:
-        yield f"+ {_kinds(made)}" + (f"; {len(again)} were deployed and are gone" if again else "")
+        yield f"+ {kinds(made)}" + (f"; {len(again)} were deployed and are gone" if again else "")
     else:
         for one in sorted(made, key=lambda each: (each.type, each.name)):
             yield f"+ {named(one, stack)}" + "".join(f": {note}" for note in one.notes)
@@ -357,7 +357,8 @@ def _words(name: str) -> str:
     return " ".join(each.upper() if each in ABBREVIATIONS else each.lower() for each in parts)
 
 
-def _kinds(made: Sequence[Changed]) -> str:
+def kinds(made: Sequence[Changed]) -> str:
+    """How many there are of which kind: `3 metric alarms, 1 queue`."""
     counts = Counter(_words(kind(each.type)) for each in made)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     told = [_plural(words, count) for words, count in ranked[:ROWS]]
