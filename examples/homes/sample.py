@@ -1,0 +1,27 @@
+"""Blocks of homes for the rehearsal: the census of California of 1990, as NannyML ships it with times made up."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from examples.homes.features import LABEL, SCHEMA
+from examples.shipped import chosen, rows
+
+HISTORY: Final = 4000
+REQUESTS: Final = 1000
+
+
+def history() -> Iterator[dict[str, str]]:
+    """Blocks of which it is known what their homes are worth."""
+    for row in rows("california_housing_reference.csv", HISTORY):
+        yield {
+            SCHEMA.record_id: row["id"],
+            SCHEMA.event_time: f"{row['timestamp'].replace(' ', 'T')}Z",
+            **chosen(row, SCHEMA.names),
+            LABEL: row["clf_target"],
+        }
+
+
+def requests() -> Iterator[dict[str, str]]:
+    """Blocks that are to be valued."""
+    for row in rows("california_housing_analysis.csv", REQUESTS):
+        yield {SCHEMA.record_id: row["id"], **chosen(row, SCHEMA.names)}
