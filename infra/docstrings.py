@@ -53,3 +53,29 @@ def _below(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
 def summary(thing: object) -> str:
     """The first paragraph of a docstring, in one line; '' where it has none."""
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
+
+
+@cache
+def annotations(cls: type) -> Mapping[str, str]:
+    """The types of a class's own public fields, as written."""
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(node, ast.ClassDef)
+    found: dict[str, str] = {}
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and each.target.id[0] != "_":
+            found[each.target.id] = ast.unparse(each.annotation)
+    return found
+
+
+@cache
+def wiring(cls: type) -> Mapping[str, tuple[str, str | None]]:
+    """The keyword-only arguments that a class is made with: type and default as written, None where it has none."""
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__))).body  # type: ignore[misc]  # of this very class
+    assert isinstance(node, ast.FunctionDef)
+    return {
+        argument.arg: (
+            ast.unparse(argument.annotation) if argument.annotation else "",
+            ast.unparse(default) if default else None,
+        )
+        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    }

@@ -51,7 +51,7 @@ them. `…` stands for any text within a line; runs of blanks count as one. With
     is run in the copy's root, each block by itself. With `title="path"` of a file that exists it must be a part of it.
 `json`, `toml`
     has to be that. With a title as above.
-`mermaid`, `text`
+`text`
     is only shown.
 
 With `title="path"` and `<!-- test: write -->` above it, a block of any kind becomes that file of the copy, whole.
@@ -95,7 +95,7 @@ from tests import docs_commands, docs_yaml
 
 DOCS: Final = ROOT / "docs"
 RUNS: Final = ("rehearsal", "offline", "cloud")
-LANGUAGES: Final = ("console", "yaml", "diff", "python", "json", "toml", "mermaid", "text")
+LANGUAGES: Final = ("console", "yaml", "diff", "python", "json", "toml", "text")
 ELLIPSIS: Final = "…"
 LONGEST_SECONDS: Final = 300.0
 NOT_COPIED: Final = (".git", ".venv", ".slipway", ".*_cache", ".hypothesis", "__pycache__")
@@ -203,8 +203,8 @@ def pages(folder: Path = DOCS) -> list[Page]:
     return sorted(read, key=lambda each: (each.order, each.name))
 
 
-def page(path: Path) -> Page:
-    """Read a page. Raises Broken where it is not as this module's text says."""
+def page(path: Path, run: str | None = None) -> Page:
+    """Read a page; `run` where its front matter is silent. Raises Broken where it is not as this module's text says."""
     text = path.read_text("utf-8")
     shown = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
     front: Mapping[str, Any] = {}
@@ -214,6 +214,7 @@ def page(path: Path) -> Page:
         skipped_lines = found[0].count("\n")
         text = text[found.end() :]
     blocks = tuple(_blocks(shown, text, skipped_lines))
+    front = {"run": run, **front} if run else front
     if blocks and front.get("run") not in RUNS:
         raise Broken(f"{shown}: it has blocks, so its front matter says `run:` {', '.join(RUNS[:-1])} or {RUNS[-1]}")
     return Page(path, front, blocks)
@@ -452,15 +453,17 @@ def _console(block: Block, shell: Shell | None) -> None:
 
 
 def _python(block: Block, shell: Shell | None, copy: Copy | None) -> None:
+    if block.title and not block.skipped:
+        if copy:
+            _part(block, copy)
+        return
     try:
         faults = docs_commands.imports_that_fail(block.text)
     except SyntaxError as error:
         raise block.broken(f"no Python: {error}") from None
     if faults:
         raise block.broken("; ".join(faults))
-    if block.title and copy:
-        _part(block, copy)
-    elif shell and not block.skipped:
+    if shell and not block.skipped:
         file = shell._files / "block.py"
         file.write_text(block.text, "utf-8")
         try:

@@ -5,7 +5,9 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from typing import Any
 
 import botocore.exceptions
@@ -158,18 +160,8 @@ def targets() -> frozenset[str]:
 
 @cache
 def command_line() -> Any:
-    """`slipway`, as click's tree of commands, in which no file needs to exist."""
-    tree = typer.main.get_command(app)
-
-    def loosen(command: Any) -> None:
-        for parameter in command.params:
-            if hasattr(parameter.type, "exists"):
-                parameter.type.exists = False
-        for each in getattr(command, "commands", {}).values():
-            loosen(each)
-
-    loosen(tree)
-    return tree
+    """`slipway`, as a tree of commands."""
+    return typer.main.get_command(app)
 
 
 def slipway(arguments: Sequence[str]) -> Iterator[str]:
@@ -188,10 +180,12 @@ def slipway(arguments: Sequence[str]) -> Iterator[str]:
         command, path = commands[word], f"{path} {word}"
     given = ["1" if VARIABLE.fullmatch(each) else each for each in left]
     try:
-        command.make_context(path, given).close()
-    except Exception as error:  # click's errors and its Exit, wherever typer has them from
-        if type(error).__name__ != "Exit":
-            yield f"{path}: {error.format_message() if hasattr(error, 'format_message') else error}"
+        with redirect_stdout(StringIO()):  # `--help` prints
+            command.make_context(path, given).close()
+    except Exception as error:  # what typer raises, and `--help` with it, has no public name in all of its versions
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        if type(error).__name__ != "Exit" and "does not exist" not in told:  # a file of the reader's
+            yield f"{path}: {told}"
 
 
 def pulumi(arguments: Sequence[str]) -> Iterator[str]:

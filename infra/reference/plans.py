@@ -1,0 +1,21 @@
+"""What stacks would make, for the pages that tell of it: planned once, offline, asking nobody."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
+from typing import Any, Final
+
+from infra.settings import stack_names, stacks_of
+
+STACKS: Final = ("platform-prod", "employment-prod", "employment-bulk-prod", "platform-dev", "employment-trial-dev")
+"""Together they have every component: endpoints of each kind, and GPU pools of both."""
+
+
+@cache
+def plans() -> Mapping[str, Any]:
+    """The plan of each stack of STACKS that there is, by its name."""
+    from infra.rehearsal.session import Rehearsal  # it imports Pulumi's providers, which takes seconds
+
+    rehearsal = Rehearsal(say=lambda _: None, watching=lambda *_: nullcontext(lambda _: None))
+    wanted = stacks_of([each for each in STACKS if each in stack_names()])
+    return {settings.stack: plan for settings, plan in rehearsal.plan_offline(wanted)}
