@@ -91,7 +91,7 @@ def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
 
 @app.command()
 def up(
-    name: Annotated[str, typer.Argument(help="A stack or an environment.")] = "local",
+    names: Annotated[list[str] | None, typer.Argument(help="Stacks or environments; by default local.")] = None,
     engine: Annotated[
         Literal["rehearsal", "pulumi"] | None,
         typer.Option(help="What deploys: the rehearsal (default for local) or the Pulumi CLI (default elsewhere)."),
@@ -104,10 +104,12 @@ def up(
         from infra import cloud
         from infra.settings import SettingsError, load, stacks_of
 
-        stacks = stacks_of([name])
+        stacks = stacks_of(names or ["local"])
         local = all(load(stack).environment == "local" for stack in stacks)
         if engine == "rehearsal" and not local:
-            raise SettingsError(f"{name} is not rehearsed: its stacks are deployed to AWS with the Pulumi CLI")
+            raise SettingsError(
+                f"{', '.join(stacks)}: not rehearsed, for not all are local: the Pulumi CLI deploys them"
+            )
         if engine == "pulumi" or not local:
             raise typer.Exit(cloud.up(stacks, local=local, port=port))
         outcome = _rehearsal().up(stacks, port)
@@ -278,17 +280,20 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def down(
-    name: Annotated[str, typer.Argument(help="A stack, or an environment for all of its stacks.")] = "local",
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Stacks, or environments for all of their stacks; by default local.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Remove what `up` made, and tell what remains. `local` also stops the emulator and deletes the work folder."""
     with explained(as_json):
         from infra.settings import load, stacks_of
 
-        stacks = stacks_of([name])
+        names = names or ["local"]
+        stacks = stacks_of(names)
         if any(load(stack).environment != "local" for stack in stacks):
             raise typer.Exit(_down_in_cloud(stacks, as_json))
-        removed = _rehearsal().down(name)
+        removed = _rehearsal().down(names)
         if as_json:
             print(json.dumps(removed, indent=2))
         else:
