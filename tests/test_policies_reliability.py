@@ -65,6 +65,11 @@ def capturing(*modes, **rest):
     return variants(2, dataCaptureConfig={"enableCapture": True, "captureOptions": options, **rest})
 
 
+def to_zero(least):
+    [variant] = variants(1)["productionVariants"]
+    return {"productionVariants": [{**variant, "managedInstanceScaling": {"minInstanceCount": least}}]}
+
+
 SERVERLESS = {"productionVariants": [{"serverlessConfig": {"maxConcurrency": 5}}]}
 TO_ZERO = {"productionVariants": [{"managedInstanceScaling": {"minInstanceCount": 0}, "initialInstanceCount": 2}]}
 ASYNCHRONOUS = {"asyncInferenceConfig": {"outputConfig": {}}}
@@ -75,6 +80,7 @@ ACCEPTED = [
     ("rel-sm-endpoint-ha", CONFIGURATION, variants(2)),
     ("rel-sm-endpoint-ha", CONFIGURATION, SERVERLESS),
     ("rel-sm-endpoint-ha", CONFIGURATION, variants(1, **ASYNCHRONOUS)),
+    ("rel-sm-endpoint-ha", CONFIGURATION, to_zero(least=0)),
     ("rel-sm-data-capture", CONFIGURATION, capturing("Input", "Output")),
     ("rel-sm-data-capture", CONFIGURATION, SERVERLESS),
     ("rel-sm-data-capture", CONFIGURATION, TO_ZERO),
@@ -113,6 +119,7 @@ ACCEPTED = [
 
 REFUSED = [
     ("rel-sm-endpoint-ha", CONFIGURATION, variants(2, 1), "initialInstanceCount of live is 1"),
+    ("rel-sm-endpoint-ha", CONFIGURATION, to_zero(least=1), "initialInstanceCount of live is 1"),
     ("rel-sm-data-capture", CONFIGURATION, variants(2), "dataCaptureConfig is not set"),
     (
         "rel-sm-data-capture",

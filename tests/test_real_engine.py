@@ -49,7 +49,7 @@ def test_both_engines_leave_the_same_resources(tmp_path: Path) -> None:
         ours.up(["platform-local"])
         rehearsed = resources(ours.store.export("platform-local")["deployment"])
     finally:
-        ours.down("local")
+        ours.down(["local"])
 
     work = tmp_path / "theirs"
     environment = {**os.environ, "SLIPWAY_WORK": str(work)}

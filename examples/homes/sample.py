@@ -6,6 +6,9 @@ from typing import Final
 from examples.homes.features import LABEL, SCHEMA
 from examples.shipped import chosen, rows
 
+DATASET: Final = "california-1990"
+KNOWN: Final = "2021-06-01T00:00:00Z"
+"""When it was known what the homes were worth."""
 HISTORY: Final = 4000
 REQUESTS: Final = 1000
 

@@ -8,6 +8,9 @@ from typing import Final
 
 from examples.letters.features import LABEL, SCHEMA
 
+DATASET: Final = "digits"
+KNOWN: Final = "2026-01-06T00:00:00Z"
+"""When a person had read them."""
 HISTORY: Final = 1400
 """Digits to learn from; of the others nobody is told what they are."""
 READ: Final = "2026-01-05T00:00:00Z"

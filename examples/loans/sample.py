@@ -6,6 +6,9 @@ from typing import Final
 from examples.loans.features import LABEL, SCHEMA
 from examples.shipped import chosen, rows
 
+DATASET: Final = "car-loans-2018"
+KNOWN: Final = "2019-12-31T00:00:00Z"
+"""When it was known who had paid back: within the two years that a record is valid."""
 HISTORY: Final = 4000
 REQUESTS: Final = 400
 

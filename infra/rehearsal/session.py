@@ -388,10 +388,11 @@ class Rehearsal:
             raise PolicyViolation(after, deployed=True)
         return Deployment(settings, plan, [result], decisions)
 
-    def down(self, name: str) -> dict[str, Any]:
-        """Delete what a local stack made; for `local` all of them, then the emulator and the work folder."""
-        everything = name == ENVIRONMENT
-        wanted = stacks_of([name])
+    def down(self, names: Sequence[str]) -> dict[str, Any]:
+        """Delete what local stacks made; for `local` all that there are, then the emulator and the work folder."""
+        everything = ENVIRONMENT in names
+        # Examples run on the platform: they go with it, though `local` does not name them.
+        wanted = stacks_of([*names, *(self.store.stacks() if everything else ())])
         emulator = process.running(self.work)
         removed: dict[str, int] = {}
         left: dict[str, Any] = {}

@@ -175,10 +175,14 @@ def _machines(configuration: Props) -> list[Props]:
 
 
 def _two_instances(configuration: Props) -> Iterator[Finding]:
-    """Requests to an asynchronous endpoint wait in a queue until there is an instance again."""
+    """Requests to an asynchronous endpoint wait in a queue until there is an instance again. Who asks one that scales
+    to zero asks again until it is awake, after the loss of a zone as on any morning.
+    """
     if not is_production() or _is_asynchronous(configuration):
         return
     for variant in _machines(configuration):
+        if (variant.get("managedInstanceScaling") or {}).get("minInstanceCount") == 0:
+            continue
         count, path = variant.get("initialInstanceCount"), f"initialInstanceCount of {variant.get('variantName')}"
         if count == UNKNOWN:
             yield Unknown("productionVariants")
