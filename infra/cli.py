@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from infra import show
+from infra import commands_report, show
 
 app = typer.Typer(
     help="Slipway: an MLOps platform on AWS. NAME is a stack (employment-prod) or an environment (local, dev, staging, "
@@ -511,6 +511,9 @@ def runbook(
         if alarm and alarm not in sections:
             raise SettingsError(f"{settings.stack} has no alarm {alarm}: there are {', '.join(sorted(sections))}")
         print("\n\n".join([sections[alarm]] if alarm else [f"# Runbook of {settings.stack}", *sections.values()]))
+
+
+app.command()(commands_report.report)
 
 
 @app.command()

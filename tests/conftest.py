@@ -15,7 +15,6 @@ from infra.rehearsal.emulator.process import Emulator
 from tests.emulated import User
 
 LONGEST = (
-    "test_docs_rehearsal",
     "test_gameday",
     "test_rehearsal",
     "test_release",
