@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from infra import commands_report, show
+from infra import commands_bootstrap, commands_report, show
 
 app = typer.Typer(
     help="Slipway: an MLOps platform on AWS. NAME is a stack (employment-prod) or an environment (local, dev, staging, "
@@ -34,7 +34,9 @@ def explained(as_json: bool) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from functions.incidents.store import NoIncident, NotReviewed
+    from infra.bootstrap import BootstrapError
     from infra.cloud import CloudError
+    from infra.environments import EnvironmentsError
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
     from infra.kill_switch import NotStopped
@@ -59,7 +61,16 @@ def explained(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except Interrupted as error:
         _fail(error, as_json, INTERRUPTED)
-    except (SettingsError, CloudError, NoSuchVersion, NotDeployed, NoIncident, UnknownEndpoint) as error:
+    except (
+        SettingsError,
+        CloudError,
+        BootstrapError,
+        EnvironmentsError,
+        NoSuchVersion,
+        NotDeployed,
+        NoIncident,
+        UnknownEndpoint,
+    ) as error:
         _fail(error, as_json, MISUSED)
     except (
         EmulatorError,
@@ -1042,6 +1053,9 @@ def close_incident(
             print(json.dumps(found.to_dict(), indent=2))
         else:
             show.say(f"{found.id} is closed by {found.closed_by}; its review stands in its note")
+
+
+app.command()(commands_bootstrap.bootstrap)
 
 
 def _rehearsal() -> Any:

@@ -25,8 +25,11 @@ class EnvironmentsError(Exception):
 class Deploys(Spec):
     """Whose CI may deploy an environment."""
 
-    github: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w-]*/[\w.-]+$")] | None = None
-    """`OWNER/REPOSITORY`: its jobs that run in the GitHub environment of the same name as ours."""
+    github: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w-]*(@\d+)?/[\w.-]+(@\d+)?$")] | None = None
+    """`OWNER/REPOSITORY`, or with their ids `OWNER@1/REPOSITORY@2`, as GitHub names those made since 15 July 2026.
+
+    Its jobs that run in the GitHub environment of the same name as ours.
+    """
     gitlab: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)+$")] | None = None
     """`GROUP/PROJECT`: its jobs on protected branches, of the GitLab at `gitlab_host`."""
     gitlab_host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$")] = "gitlab.com"
@@ -44,6 +47,8 @@ class Environment(Spec):
     account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
     """The AWS account, 12 digits in quotes."""
     region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    boundary: Annotated[str, StringConstraints(pattern=r"^[\w+=,.@-]+$")] | None = None
+    """The policy of this account that bounds every role of its stacks: `slipway-boundary`, as bootstrap makes it."""
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./+-]*$")] | None = None
     """The tag, commit or branch of this repository that is deployed there; None: whatever is checked out."""
     deploys: Deploys | None = None
