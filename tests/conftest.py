@@ -15,6 +15,7 @@ from infra.rehearsal.emulator.process import Emulator
 from tests.emulated import User
 
 LONGEST = (
+    "test_docs_rehearsal",
     "test_gameday",
     "test_rehearsal",
     "test_release",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from infra.reference import plans
 from infra.reference.markdown import anchor, code, page, prose, table
-from infra.reference.plans import plans
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 STACK = "STACK"
@@ -34,7 +34,7 @@ def alarms() -> tuple[Alarm, ...]:
     from infra.show import runbook_sections
 
     found: dict[str, Alarm] = {}
-    for stack, plan in plans().items():
+    for stack, plan in plans.planned().items():
         sections = runbook_sections(plan.resources, stack)
         by_urn = {each.urn: each for each in plan.resources}
         for each in plan.resources:

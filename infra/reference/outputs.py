@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from infra.reference import plans
 from infra.reference.markdown import code, page, table
-from infra.reference.plans import plans
 
 PLATFORM = {
     "vpc_id": "The network.",
@@ -69,7 +69,7 @@ def exported() -> dict[str, set[str]]:
     """What each planned stack exports."""
     return {
         stack: {name for each in plan.resources if each.type == "pulumi:pulumi:Stack" for name in each.outputs}
-        for stack, plan in plans().items()
+        for stack, plan in plans.planned().items()
     }
 
 

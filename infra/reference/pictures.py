@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import cache
 
-from infra.reference.plans import plans
+from infra.reference import plans
 from infra.report_page.drawing import legend, svg
 from infra.report_page.graph import graph
 from infra.report_page.picture import Arrow, Box, Lane, Picture, picture
@@ -53,7 +53,7 @@ def flow() -> str:
 @cache
 def of_stack(stack: str) -> str:
     """A stack's components, and what goes from one to another."""
-    found = picture(graph(stack, plans()[stack].resources))
+    found = picture(graph(stack, plans.planned()[stack].resources))
     lanes = tuple(replace(lane, boxes=tuple(replace(box, anchor="") for box in lane.boxes)) for lane in found.lanes)
     return _shown(replace(found, lanes=lanes)) + legend().replace("legend", "slipway-legend")
 
