@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -663,6 +664,24 @@ def retrain(
 
 
 @app.command()
+def versions(
+    stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")], as_json: Json = False
+) -> None:
+    """Which versions of the model there are, the newest first: how good, who approved them, and which one serves."""
+    with explained(as_json):
+        from infra import versions as registry
+        from infra.reach import reach
+
+        found = registry.versions(reach(stack))
+        if as_json:
+            print(json.dumps([asdict(each) for each in found], indent=2))
+        elif found:
+            show.out.print(registry.table(found))
+        else:
+            show.out.print(f"{stack} has no version yet: `slipway pipeline start {stack} --dataset NAME` trains one")
+
+
+@app.command()
 def approve(
     stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
     version: Annotated[int, typer.Argument(help="The version of its registry.")],
@@ -811,19 +830,36 @@ def compile_pipeline(
 def start_pipeline(
     stack: Annotated[str, typer.Argument(help="A product's stack: employment-prod.")],
     dataset: Annotated[str, typer.Option(help="What the data set that is made is called.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A parameter: learning_rate=0.1.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A parameter: learning-rate=0.1.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it ends; exit code 1 where it registers nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start a training; the same start twice is one execution."""
     with explained(as_json):
         from infra import pipelines
         from infra.reach import reach
+        from infra.settings import SettingsError
 
         deployed = reach(stack)
         given = dict(_parameter(each) for each in set_ or [])
-        started = pipelines.start(deployed.client, deployed.output("pipeline_name"), {"Dataset": dataset, **given})
+        try:
+            started = pipelines.start(deployed.client, deployed.output("pipeline_name"), {"Dataset": dataset, **given})
+        except ValueError as error:  # a parameter that the pipeline does not have
+            raise SettingsError(str(error)) from None
+        told: dict[str, Any] = {"execution": started.arn}
+        if wait:
+            try:
+                told["version"] = pipelines.follow(deployed.client, started.arn, show.say)
+            except pipelines.NotTrained as error:
+                _fail(error, as_json, FAILED)
         if as_json:
-            print(json.dumps({"execution": started.arn}))
+            print(json.dumps(told))
+        elif wait:
+            show.out.print(
+                f"registered as version {told['version']} of {stack}: `slipway versions {stack}`", markup=False
+            )
         else:
             show.out.print(started.arn, markup=False)
 
@@ -848,13 +884,17 @@ def reproduce_version(
         from infra.reach import reach
 
         deployed = reach(stack)
-        found = pipelines.reproduce(deployed.client, package_arn(deployed, version))
+        try:
+            found = pipelines.reproduce(deployed.client, package_arn(deployed, version))
+        except ValueError as error:  # no pipeline of ours has registered it
+            _fail(error, as_json, FAILED)
         if as_json:
             print(json.dumps(found.to_dict(), indent=2))
         else:
             told = dict(found.parameters)
-            options = [f"--dataset {told.pop('Dataset')}", *(f"--set {name}={value}" for name, value in told.items())]
-            show.out.print(f"slipway pipeline start {stack} {' '.join(options)}", markup=False)
+            given = [word for name, value in told.items() for word in ("--set", f"{name}={value}") if name != "Dataset"]
+            command = ["slipway", "pipeline", "start", stack, "--dataset", told["Dataset"], *given]
+            print(shlex.join(command))  # as one line, to be copied
             for caveat in found.caveats:
                 show.out.print(f"but: {caveat}", markup=False)
 
@@ -929,6 +969,25 @@ def show_reports(
         for each in found:
             for line in each.lines():
                 show.out.print(line, markup=False)
+
+
+@monitor.command("run")
+def run_monitor(
+    stack: Annotated[str, typer.Argument(help="A product's stack that is deployed: employment-prod.")],
+    name: Annotated[Literal["data", "quality", "service", "freshness", "spending"], typer.Argument(help="Which.")],
+    as_json: Json = False,
+) -> None:
+    """Let a monitor look now, as its schedule would later: to see whether something is mended, or is found at all."""
+    with explained(as_json):
+        from infra import monitors
+        from infra.reach import reach
+
+        found = monitors.run(reach(stack), name)
+        if as_json:
+            print(json.dumps(found.report, indent=2))
+            return
+        for line in found.lines():
+            show.out.print(line, markup=False)
 
 
 @monitor.command("import")

@@ -1,5 +1,6 @@
 """What an endpoint's monitors found last, and a baseline of what another tool has measured."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,23 @@ def newest(deployed: Deployed, monitor: str | None = None) -> list[Shown]:
             f"schedule; the alarms {deployed.settings.stack}-…-failed and …-silent tell where one does not"
         )
     return found
+
+
+def run(deployed: Deployed, monitor: str) -> Shown:
+    """Let a monitor look now, with what its schedule gives it, and wait for its report. Raises NoReport.
+
+    Of two runs at once one counts, so that this disturbs no schedule.
+    """
+    stack, scheduler = deployed.settings.stack, deployed.client("scheduler")
+    try:
+        target = scheduler.get_schedule(GroupName=f"{stack}-{monitor}", Name="run")["Target"]
+    except scheduler.exceptions.ResourceNotFoundException:
+        raise NoReport(f"{stack} has no {monitor} monitor, or its schedule is gone: `slipway up {stack}`") from None
+    done = deployed.client("lambda").invoke(FunctionName=target["Arn"], Payload=target.get("Input", "{}").encode())
+    if "FunctionError" in done:
+        said = json.loads(done["Payload"].read()).get("errorMessage", "it does not say why")
+        raise NoReport(f"the {monitor} monitor of {stack} failed: {said}")
+    return newest(deployed, monitor)[0]
 
 
 def folder(deployed: Deployed, monitor: str) -> str:

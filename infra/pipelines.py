@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ ENTRY: Final = '''"""Runs {module} with the code that lies beside this file."""
 
 import sys
 import tarfile
+import time
 import tempfile
 from pathlib import Path
 
@@ -126,6 +128,40 @@ def start(
 ) -> Started:
     """Start a pipeline; the same start twice is one execution (functions/starting.py)."""
     return starting.start(clients("sagemaker"), pipeline, parameters, token, go_on=go_on)
+
+
+class NotTrained(Exception):
+    """An execution ended without a version: the text says at which step, and why."""
+
+
+def follow(clients: Clients, execution: str, say: Callable[[str], None], *, poll: float = 2.0) -> int:
+    """Wait for an execution's end, and say each step as it ends. Returns the version that it registered.
+
+    `poll` is in seconds. Raises NotTrained.
+    """
+    sagemaker, told = clients("sagemaker"), set[str]()
+    while True:
+        status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
+        pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=execution)
+        steps = sorted(
+            (step for page in pages for step in page["PipelineExecutionSteps"]), key=lambda s: s["StartTime"]
+        )
+        for step in steps:
+            if step["StepStatus"] not in ("Starting", "Executing") and step["StepName"] not in told:
+                told.add(step["StepName"])
+                seconds = (step["EndTime"] - step["StartTime"]).total_seconds()
+                say(f"{step['StepName']}: {step['StepStatus'].lower()} ({seconds:.0f} s)")
+        if status["PipelineExecutionStatus"] not in ("Executing", "Stopping"):
+            break
+        time.sleep(poll)
+    if status["PipelineExecutionStatus"] != "Succeeded":
+        why = [f"{step['StepName']}: {step['FailureReason']}" for step in steps if "FailureReason" in step]
+        said = "; ".join(why) or status.get("FailureReason", "no reason given")
+        raise NotTrained(f"the training {status['PipelineExecutionStatus'].lower()}: {said}")
+    registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
+    if not registered:
+        raise NotTrained("the training registered nothing: the model did not pass its gate")
+    return int(registered[0].rpartition("/")[2])
 
 
 @dataclass(frozen=True)

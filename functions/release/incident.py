@@ -7,6 +7,8 @@ from functions.incidents.core import Event, Incident
 from functions.incidents.timeline import short
 
 KIND: Final = "release"
+BEFORE: Final = "the version before"
+"""What was to go live, where there was none to go back to."""
 STOPPED: Final = ("ABORTED", "TIMED_OUT")
 """How an execution ends from outside."""
 
@@ -24,7 +26,7 @@ def of(
 ) -> Incident:
     """The incident. `live` is the ARN of the version that serves now, or a sentence where that is not known."""
     endpoint = release["template"]["endpoint"]
-    package = release.get("model_package_arn", "the version before")
+    package = release.get("model_package_arn", "")  # going back, what was live before is known only after a look
     alarms: Mapping[str, str] = release.get("alarms_seen", {})
     serves = ":model-package/" in live
     by = release.get("by") or "unknown"
@@ -32,7 +34,7 @@ def of(
         endpoint=endpoint,
         kind=KIND,
         opened=failed,
-        what=f"version {_short(package)} did not go live: {_cause(reason, alarms)}",
+        what=f"{_named(package)} did not go live: {_cause(reason, alarms)}",
         # What serves is what served before: nobody waits for anything.
         status="recovered" if serves else "open",
         recovered=failed if serves else "",
@@ -40,14 +42,14 @@ def of(
         decision=_decision(release),
         why=reason,
         timeline=[
-            Event(at=started, what=f"the release of {short(package)} began, by {by}", source="release"),
+            Event(at=started, what=f"the release of {_named(short(package))} began, by {by}", source="release"),
             *(Event(at=at, what=_said(what), source="release") for at, what in release.get("timeline", [])),
             Event(at=failed, what="the release failed", source="release"),
         ],
         done=[f"version {_short(live)} serves, as before"] if serves else [],
         needs=_needs(release, package, reason, serves),
         runbook=runbook,
-        release=package,
+        release=package or BEFORE,
         serves=live,
         evidence={
             "asked by": f"{by} ({release.get('reason') or 'no reason given'})",
@@ -56,6 +58,10 @@ def of(
         },
         token=token,
     )
+
+
+def _named(package: str) -> str:
+    return f"version {_short(package)}" if package else BEFORE
 
 
 def _short(package: str) -> str:
@@ -81,7 +87,8 @@ def _cause(reason: str, alarms: Mapping[str, str]) -> str:
 def _needs(release: Mapping[str, Any], package: str, reason: str, serves: bool) -> list[str]:
     endpoint = release["template"]["endpoint"]
     first = [] if serves else [f"see whether the endpoint serves: `slipway history {endpoint}`"]
-    again = f"once that is mended: `slipway release {endpoint} {_short(package)}`"
+    command = f"release {endpoint} {_short(package)}" if package else f"rollback {endpoint}"
+    again = f"once that is mended: `slipway {command}`"
     if _decision(release) == "stopped":
         return [f"see what serves, as a rollout that has begun goes on: `slipway history {endpoint}`", again]
     if _decision(release) == "refused":  # nothing of it was started
