@@ -53,6 +53,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.releases import NoRelease
     from infra.retraining import NotRetrained
     from infra.settings import SettingsError
+    from infra.shadow import NoShadow
 
     try:
         yield
@@ -70,6 +71,7 @@ def explained(as_json: bool) -> Iterator[None]:
         NoSuchVersion,
         NotDeployed,
         NoIncident,
+        NoShadow,
         UnknownEndpoint,
     ) as error:
         _fail(error, as_json, MISUSED)
@@ -546,6 +548,30 @@ def history(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--at") from None
         found = told(deployed.client("s3"), deployed.output("ledger_bucket"), endpoint, when)
+        if as_json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            for line in found.lines():
+                show.out.print(line, markup=False)
+
+
+@app.command()
+def shadow(
+    endpoint: Annotated[str, typer.Argument(help="An endpoint, which is called as its stack: letters-prod.")],
+    hours: Annotated[float, typer.Option(help="How far back; never before the version went live.", min=0.1)] = 24,
+    as_json: Json = False,
+) -> None:
+    """How an endpoint's shadow did beside the version that serves: answers, failures, latency."""
+    with explained(as_json):
+        from datetime import UTC, datetime, timedelta
+
+        from infra.reach import reach
+        from infra.shadow import compare
+
+        deployed = reach(endpoint)
+        captures, ledger_bucket = deployed.output("captures_uri"), deployed.output("ledger_bucket")
+        since = datetime.now(UTC) - timedelta(hours=hours)
+        found = compare(deployed.client, deployed.output("endpoint_name"), captures, ledger_bucket, since)
         if as_json:
             print(json.dumps(found.to_dict(), indent=2))
         else:
