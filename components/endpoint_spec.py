@@ -3,7 +3,17 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from components.logs import RetentionDays
 from components.spec import Spec
@@ -140,6 +150,18 @@ class EndpointSpec(Spec):
         if kind not in KINDS:
             raise ValueError(f"there is no kind {kind!r} of endpoint: set one of {', '.join(KINDS)}")
         return KINDS[kind].model_validate(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """That of any kind; `kind` has to be said of every other than the one that is taken without it."""
+        found = handler(core_schema)
+        told = handler.resolve_ref_schema(found)
+        if cls is EndpointSpec:
+            told.clear()
+            told["anyOf"] = [handler(each.__pydantic_core_schema__) for each in KINDS.values()]
+        elif cls in KINDS.values() and cls is not KINDS["real-time"]:
+            told["required"] = ["kind", *told.get("required", ())]
+        return found
 
 
 class Machines(EndpointSpec):

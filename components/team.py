@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from components.gpu import GPU, GpuPool
 from components.iam import RoleArn, account_id, allow, document, use_key
@@ -58,6 +68,10 @@ class Share(Spec):
     @classmethod
     def _plain_number(cls, value: Any) -> Any:
         return {"own": value} if isinstance(value, int) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "integer", "minimum": 0}, handler(core_schema)]}
 
     @model_validator(mode="after")
     def _lends_what_it_has(self) -> Share:

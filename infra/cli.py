@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from infra import commands_bootstrap, commands_report, show
+from infra import commands_bootstrap, commands_product, commands_report, show
 
 app = typer.Typer(
     help="Slipway: an MLOps platform on AWS. NAME is a stack (employment-prod) or an environment (local, dev, staging, "
@@ -34,10 +34,15 @@ def explained(as_json: bool) -> Iterator[None]:
     # These import Pulumi's providers, which takes seconds: `slipway --help` does without.
     from botocore.exceptions import BotoCoreError, ClientError
 
+    from infra.environments import EnvironmentsError, environments
+
+    try:  # which the settings are read with, too
+        environments()
+    except EnvironmentsError as error:
+        _fail(error, as_json, MISUSED)
     from functions.incidents.store import NoIncident, NotReviewed
     from infra.bootstrap import BootstrapError
     from infra.cloud import CloudError
-    from infra.environments import EnvironmentsError
     from infra.features import NoSuchVersion
     from infra.history import UnknownEndpoint
     from infra.kill_switch import NotStopped
@@ -1141,6 +1146,7 @@ def close_incident(
 
 
 app.command()(commands_bootstrap.bootstrap)
+app.command()(commands_product.schema)
 
 
 def _rehearsal() -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from infra.environments import WHERE, environments
 from infra.stack import Stack
 from policies.cost.usage import Usage
 from stacks import NoStack, find, known
@@ -20,7 +21,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 STACK_FOLDER = ROOT / "stacks"
 EXAMPLES = ROOT / "examples"
-ENVIRONMENTS = ("local", "dev", "staging", "prod")
+ENVIRONMENTS = tuple(environments())
 KEYS = (
     "slipway:permissions_boundary",
     "slipway:settings",
@@ -28,6 +29,8 @@ KEYS = (
     "slipway:usage",
     "slipway:usd_per_month",
 )
+REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
+BOUNDARY = r"^arn:aws[a-z-]*:iam::\d{12}:policy/[\w+=,.@/-]+$"
 TAGS = ("owner", "product", "environment", "cost-center")
 """The tags every resource carries: who is asked, what it is for, where it runs, who pays."""
 
@@ -150,7 +153,7 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     except NoStack as error:
         raise SettingsError(f"{where}, slipway:stack: {error}; it can be {_any(known())}") from None
     region = _value(where, values, "aws:region", str)
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
+    if not re.search(REGION, region):
         raise SettingsError(f"{where}, aws:region: {region!r} is no region; set one such as us-east-1")
     accounts = _value(where, values, "aws:allowedAccountIds", list[Any])
     if len(accounts) != 1 or not re.fullmatch(r"\d{12}", str(accounts[0])) or not isinstance(accounts[0], str):
@@ -161,11 +164,12 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     if budget <= 0:
         raise SettingsError(f"{where}, slipway:usd_per_month: {budget:g} is no budget; set dollars a month above 0")
     boundary = values.get("slipway:permissions_boundary")
-    if boundary is not None and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:policy/[\w+=,.@/-]+", str(boundary)):
+    if boundary is not None and not re.search(BOUNDARY, str(boundary)):
         raise SettingsError(
             f"{where}, slipway:permissions_boundary: {boundary!r} is no policy's ARN; "
             "set one such as arn:aws:iam::123456789012:policy/boundary, or none"
         )
+    _check_place(where, environment, region, accounts[0])
     _check_usage(where, values)
     tags = _value(where, values, "aws:defaultTags", dict[str, dict[str, str]]).get("tags", {})
     for tag in TAGS:
@@ -182,7 +186,25 @@ def check(stack: str, values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(where, kind, error))) from None
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    place = environments().get(environment)
+    if place and place.boundary_arn and boundary is None:
+        text["slipway:permissions_boundary"] = place.boundary_arn
     return Settings(stack, environment, region, accounts[0], budget, tags, program, text)
+
+
+def _check_place(where: str, environment: str, region: str, account: str) -> None:
+    """Hold a stack's account and region against its environment's: it runs nowhere else."""
+    place = environments().get(environment)
+    for key, own, theirs in (
+        ("aws:allowedAccountIds", account, place and place.account),
+        ("aws:region", region, place and place.region),
+    ):
+        if place and own != theirs:
+            of = "account" if key == "aws:allowedAccountIds" else "region"
+            raise SettingsError(
+                f"{where}, {key}: {own} is not where {environment} is: set {theirs}, or correct "
+                f"environments.{environment}.{of} in {WHERE}"
+            )
 
 
 def _check_usage(where: str, values: Mapping[str, Any]) -> None:
@@ -236,17 +258,28 @@ def _explain(where: str, model: type[Stack], error: ValidationError) -> list[str
 def _keys(model: type[Stack], path: Sequence[int | str]) -> list[str]:
     """The keys that may stand at `path` in a stack's settings, read from its JSON schema."""
     schema = model.model_json_schema()
-    here: dict[str, Any] = schema
-    for step in path:
+
+    def options(branch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """What a place may hold, one schema after another."""
+        if "$ref" in branch:
+            yield from options(schema["$defs"][branch["$ref"].rpartition("/")[2]])
+        elif "anyOf" in branch:
+            for each in branch["anyOf"]:
+                yield from options(each)
+        else:
+            yield branch
+
+    def below(here: Mapping[str, Any], step: int | str) -> Iterator[Mapping[str, Any]]:
         branch = here.get("properties", {}).get(step) if isinstance(step, str) else here.get("items")
         if branch is None:
-            by_pattern: dict[str, Any] = here.get("patternProperties", {})
-            branch = here.get("additionalProperties") or next(iter(by_pattern.values()), None) or {}
-        for option in (branch, *branch.get("anyOf", ())):
-            if "$ref" in option:
-                branch = schema["$defs"][option["$ref"].rpartition("/")[2]]
-        here = branch
-    return list(here.get("properties", {}))
+            by_pattern: Mapping[str, Any] = here.get("patternProperties", {})
+            branch = here.get("additionalProperties") or next(iter(by_pattern.values()), None)
+        yield from options(branch or {})
+
+    places = list(options(schema))
+    for step in path:
+        places = [each for here in places for each in below(here, step)]
+    return list(dict.fromkeys(key for here in places for key in here.get("properties", {})))
 
 
 def _did_you_mean(word: str, choices: Sequence[str]) -> str:

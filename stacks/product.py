@@ -92,21 +92,33 @@ class Product(Stack, ABC):
     endpoint: EndpointSpec | None = None
     """Answers one request after another; without it, whole files are predicted (`batch`)."""
     registry: RegistrySpec
+    """Where versions of the model are signed, documented and approved."""
     api: PredictionApiSpec | None = None
     """Predictions for applications, over HTTPS; without it, only AWS identities of this account ask the endpoint."""
     batch: BatchSpec | None = None
     """Predictions for whole files, on a schedule and without an endpoint."""
     pipeline: PipelineSpec = Field(default={}, validate_default=True)
+    """Training: prepare, train, evaluate, and register what passes its gate."""
     release: ReleaseSpec = Field(default={}, validate_default=True)
+    """How a new version goes live, and what is kept to go back to."""
     recovery: RecoverySpec = RecoverySpec()
+    """What is done when an alarm goes off: a rollback, a retraining, or a person is asked."""
     features: FeatureStoreSpec = FeatureStoreSpec()
+    """Where features are kept, taken in and refused."""
     data: DataMonitorSpec = DataMonitorSpec()
+    """Watches what the endpoint is asked, and what it answers."""
     quality: QualityMonitorSpec = QualityMonitorSpec()
+    """Watches how good answers are, once it is known what came true."""
     service: ServiceMonitorSpec = ServiceMonitorSpec()
+    """Watches errors, latency and uptime against objectives."""
     freshness: FreshnessSpec = FreshnessSpec()
+    """Watches that features keep arriving."""
     budget: BudgetSpec = BudgetSpec()
+    """Who is told, and when, that the month's budget is being used up."""
     spending: SpendingSpec = SpendingSpec()
+    """Watches what the product costs by the hour, and what stands idle."""
     kill_switch: KillSwitchSpec = KillSwitchSpec()
+    """What may be stopped when far too much is spent."""
 
     @field_validator("registry", mode="before")
     @classmethod
