@@ -12,7 +12,6 @@ LIBRARIES = ("builtins", "abc", "pulumi", "pydantic", "typing")
 """Whose classes say nothing of what a team may set."""
 
 
-@cache
 def fields(cls: type) -> Mapping[str, str]:
     """The text below each annotated field of a class and of those it derives from, in one line each."""
     found: dict[str, str] = {}
@@ -55,7 +54,6 @@ def summary(thing: object) -> str:
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
 
 
-@cache
 def annotations(cls: type) -> Mapping[str, str]:
     """The types of a class's own public fields, as written."""
     [node] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
@@ -67,7 +65,6 @@ def annotations(cls: type) -> Mapping[str, str]:
     return found
 
 
-@cache
 def wiring(cls: type) -> Mapping[str, tuple[str, str | None]]:
     """The keyword-only arguments that a class is made with: type and default as written, None where it has none."""
     [node] = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__))).body  # type: ignore[misc]  # of this very class

@@ -61,7 +61,7 @@ With `title="path"` and `<!-- test: write -->` above it, a block of any kind bec
     <!-- test: exit=1 -->            its last command ends with this code, the others with 0
     <!-- test: skip="why" -->        is not run but looked at as in a `cloud` page
     <!-- test: write -->             as above
-    <!-- test: seconds=400 -->       how long each of its commands may take (300)
+    <!-- test: seconds=400 -->       how long each of its commands may take (600)
 
 `.venv/bin/python -m tests.docs_blocks docs/guides/release.md …` plays pages by themselves; `--up` deploys first where
 they need the rehearsal, `--keep FOLDER` keeps the copy and the rehearsal for the next time.
@@ -97,7 +97,7 @@ DOCS: Final = ROOT / "docs"
 RUNS: Final = ("rehearsal", "offline", "cloud")
 LANGUAGES: Final = ("console", "yaml", "diff", "python", "json", "toml", "text")
 ELLIPSIS: Final = "…"
-LONGEST_SECONDS: Final = 300.0
+LONGEST_SECONDS: Final = 600.0
 NOT_COPIED: Final = (".git", ".venv", ".slipway", ".*_cache", ".hypothesis", "__pycache__")
 FEWER_PEOPLE: Final = "12000"
 """Training takes a third of the time with them, and still passes its gate."""

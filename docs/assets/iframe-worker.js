@@ -3,13 +3,14 @@ if (location.protocol === "file:") window.Worker = class extends EventTarget {
   constructor(url) {
     super()
     this.waiting = []
+    const own = new URL(url, location)
     const frame = document.createElement("iframe")
     frame.hidden = true
     document.documentElement.append(frame)
     const inside = this.inside = frame.contentWindow
     const load = address => new Promise((done, failed) => {
       const script = inside.document.createElement("script")
-      script.src = new URL(address, url)
+      script.src = new URL(address, own)
       script.onload = done
       script.onerror = failed
       inside.document.body.append(script)
@@ -21,7 +22,7 @@ if (location.protocol === "file:") window.Worker = class extends EventTarget {
     }
     inside.importScripts = (...addresses) =>
       addresses.reduce((before, each) => before.then(() => load(each)), Promise.resolve())
-    load(url).then(() => {
+    load(own).then(() => {
       this.ready = true
       this.waiting.splice(0).forEach(data => this.deliver(data))
     })

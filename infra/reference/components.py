@@ -76,8 +76,13 @@ def link(name: str, folder: str = "") -> str:
 def pages() -> Iterator[tuple[str, str]]:
     """A page for each module, and their list."""
     for module in modules():
-        parts = [_component(each) for each in module.made] + [_model(each) for each in module.models]
-        parts[0] = parts[0].partition("\n\n")[2]  # the page's own title
+        parts = [_model(each) for each in module.models]
+        if module.made:
+            first, *others = module.made
+            parts = [_about(first), *parts, f"## In Python\n\n{_in_python(first)}"]
+            parts += [f"## {each.__name__}\n\n{_about(each)}\n\n{_in_python(each)}" for each in others]
+        else:
+            parts[0] = parts[0].partition("\n\n")[2]  # the page's own title
         yield f"reference/components/{module.name.replace('_', '-')}.md", page(module.title, *parts)
     rows = ((link(each.__name__, "components/"), prose(summary(each))) for module in modules() for each in module.made)
     yield (
@@ -92,7 +97,11 @@ def pages() -> Iterator[tuple[str, str]]:
     )
 
 
-def _component(made: type[pulumi.ComponentResource]) -> str:
+def _about(made: type[pulumi.ComponentResource]) -> str:
+    return paragraphs(inspect.getdoc(made) or "")
+
+
+def _in_python(made: type[pulumi.ComponentResource]) -> str:
     texts = fields(made)
     wired = [
         (code(name), _plain(kind), "**required**" if default is None else code(default))
@@ -100,12 +109,12 @@ def _component(made: type[pulumi.ComponentResource]) -> str:
         if name != "opts"
     ]
     gives = [(code(name), _plain(kind), prose(texts.get(name, ""))) for name, kind in annotations(made).items()]
-    parts = [f"## {made.__name__}", paragraphs(inspect.getdoc(made) or "")]
+    parts = []
     if wired:
-        parts += ["**Wired to**, in Python, beside its name and keys:", table(("argument", "type", "default"), wired)]
+        parts += ["What it is wired to, beside its name and keys:", table(("argument", "type", "default"), wired)]
     if gives:
-        parts += ["**Gives**", table(("attribute", "type", "what it is"), gives)]
-    return "\n\n".join(parts)
+        parts += ["What it gives:", table(("attribute", "type", "what it is"), gives)]
+    return "\n\n".join(parts) or "It is made with its name and keys alone."
 
 
 def _plain(annotation: str) -> str:

@@ -22,10 +22,16 @@ def code(text: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table, or nothing where there are no rows."""
-    lines = [" | ".join(each.replace("|", "\\|").replace("\n", " ") or " " for each in row) for row in rows]
+    lines = [" | ".join(_cell(each) for each in row) for row in rows]
     if not lines:
         return ""
     return "\n".join(f"| {each} |" for each in (" | ".join(head), " | ".join("---" for _ in head), *lines))
+
+
+def _cell(text: str) -> str:
+    """One line, in which only code has bars: MkDocs takes them there for what they are."""
+    parts = re.split(r"(`[^`]*`)", text.replace("\n", " "))
+    return "".join(each if each.startswith("`") else each.replace("|", "&#124;") for each in parts) or " "
 
 
 def page(title: str, *parts: str, order: int = 500) -> str:

@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from infra.settings import ROOT
 
@@ -13,24 +14,22 @@ PAGES = {
     "policies/DISAGREEMENTS.md": "explanation/disagreements.md",
 }
 """From the repository's file to the site's page."""
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def pages() -> Iterator[tuple[str, str]]:
     """Each as it is, but for links, which then lead from its place on the site."""
     for source, target in PAGES.items():
         text = (ROOT / source).read_text("utf-8")
-        yield target, re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", lambda found, at=source: _moved(found, at), text)
+        yield target, LINK.sub(partial(_moved, source), text)
 
 
-def _moved(found: re.Match[str], source: str) -> str:
-    """A link of a page that is not below `docs/`, as if it stood at the repository's root of the site."""
+def _moved(source: str, found: re.Match[str]) -> str:
+    """A link of a page that is not below `docs/`, as one of the page that it becomes."""
     if re.match(r"[a-z]+:|#", found[2]):
         return found[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[2]))
-    up = "../" * PAGES[source].count("/")
-    if path.startswith("docs/"):
-        return f"[{found[1]}]({up}{path.removeprefix('docs/')})"
-    return f"[{found[1]}]({up}../{path})"
+    return f"[{found[1]}]({posixpath.relpath(path, posixpath.join('docs', posixpath.dirname(PAGES[source])))})"
 
 
 def link(text: str, target: str, here: str) -> str:

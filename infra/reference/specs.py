@@ -74,7 +74,8 @@ def _takes(found: Mapping[str, Any], link: Link) -> str:
     if kind == "array":
         return f"list of {_takes(found.get('items', {}), link)}{_counted(found, 'minItems', 'maxItems')}"
     if kind == "object":
-        by_name = found.get("additionalProperties") or next(iter(found.get("patternProperties", {}).values()), {})
+        patterns: Mapping[str, Any] = found.get("patternProperties", {})
+        by_name = found.get("additionalProperties") or next(iter(patterns.values()), None)
         inner = _takes(by_name, link) if isinstance(by_name, Mapping) else "anything"
         return f"{inner} by name{_counted(found, 'minProperties', 'maxProperties')}"
     if kind in ("integer", "number"):

@@ -15,8 +15,8 @@ from mkdocs.structure.pages import Page
 from infra.reference import alarms, commands, components, outputs, pictures, policies, repository, stacks
 
 GENERATED = re.compile(r"<!-- generated: ([a-z]+)(?: ([\w-]+))? -->")
+FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"^[ \t]*<!-- test: .*? -->\n", re.MULTILINE)
-LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 @cache
@@ -66,7 +66,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fill in what a page asks for, leave out what is for its tests, and keep links within the site."""
     here = page.file.src_uri
     text = COMMENT.sub("", GENERATED.sub(lambda found: _part(found[1], found[2], here), markdown))
-    return LINK.sub(lambda found: repository.link(found[1], found[2], here), text)
+    parts = FENCED.split(text)  # every second one is a block of code
+    parts[::2] = [
+        repository.LINK.sub(lambda found: repository.link(found[1], found[2], here), each) for each in parts[::2]
+    ]
+    return "".join(parts)
 
 
 def _part(name: str, of: str | None, here: str) -> str:
