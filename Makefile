@@ -40,7 +40,7 @@ pipelines: .venv/ready ## Recompile the pipelines written with SageMaker's SDK a
 	done
 
 docs: .venv/ready ## Build the documentation into .slipway/site: open index.html there, no server needed
-	@$(BIN)/mkdocs build --strict --quiet --site-dir .slipway/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .slipway/site
 	@echo "Built: .slipway/site/index.html"
 
 bench: .venv/ready ## Time the commands a user waits for
