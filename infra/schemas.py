@@ -94,11 +94,10 @@ def _whole(stack: type[Stack], said: Mapping[str, Any]) -> dict[str, Any]:
     settings = stack.model_json_schema(ref_template="#/definitions/{model}")
     usage = Usage.model_json_schema(ref_template="#/definitions/{model}")
     definitions: dict[str, Any] = {**settings.pop("$defs", {}), **usage.pop("$defs", {})}
-    for model in _models(stack):
-        if model.__name__ in definitions:
-            _describe(definitions[model.__name__], model)
-    _describe(settings, stack)
-    _describe(usage, Usage)
+    models = {each.__name__: each for each in (*_models(stack), stack, Usage)}
+    for schema in _objects([definitions, settings, usage]):
+        if schema.get("title") in models:
+            _describe(schema, models[schema["title"]])
     if issubclass(stack, Product):
         _fill_in(settings, definitions)
     tags = {
@@ -176,6 +175,13 @@ def _arguments(kind: Any) -> tuple[Any, ...]:
         return (alias,)
     is_generic = typing.get_origin(kind) is not None or isinstance(kind, UnionType)
     return typing.get_args(kind) if is_generic else ()
+
+
+def _objects(place: Any) -> list[dict[str, Any]]:
+    """Every schema of an object within; some are written out where they are used."""
+    within = place.values() if isinstance(place, dict) else place if isinstance(place, list) else ()
+    own = [place] if isinstance(place, dict) and isinstance(place.get("properties"), dict) else []
+    return own + [found for each in within for found in _objects(each)]
 
 
 def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:

@@ -82,8 +82,8 @@ def test_every_key_of_a_product_says_what_it_is_for() -> None:
     told = json.loads(schemas.made([])[schemas.FOLDER / "product.json"])
     settings = told["properties"]["config"]["properties"]["slipway:settings"]["properties"]
     assert [name for name, each in settings.items() if not each.get("description")] == []
-    most = told["definitions"]["RealTimeSpec"]["properties"]["max_instances"]
-    assert "The most there may ever be" in most["description"]
+    for kind in told["definitions"]["EndpointSpec"]["anyOf"]:
+        assert [name for name, each in kind["properties"].items() if not each.get("description")] == []
 
 
 def test_what_a_product_says_itself_is_not_asked_of_its_yaml(faults: Callable[..., list[str]]) -> None:
