@@ -5,13 +5,13 @@ pixels on a phone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final
 
-from functions.ledger import moment
+from functions.ledger import Period, moment
 from infra.history import History, version
 
 WIDTH: Final = 340
@@ -69,6 +69,8 @@ class Series:
         if self.percent:
             return f"{value:.1%}"
         digits = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+        if self.unit == "h" and abs(value) < 1:
+            return f"{value * 60:.0f} min"
         return f"${digits}" if self.unit == "$" else f"{digits} {self.unit}".strip()
 
 
@@ -148,7 +150,7 @@ def strip(found: Sequence[Mapping[str, Any]], over: Stretch, title: str) -> str:
         drawn.append(f'<rect class="{escape(each["status"])}" {place}><title>{told}</title></rect>')
     counts = {name: sum(each["status"] == name for each in found) for name in heights}
     told = f"{title}: {len(found)} windows, {counts['violated']} with something wrong, {counts['stable']} well"
-    return _svg(17, drawn, told)
+    return _svg(17, drawn, told, stretched=True)
 
 
 def heat(found: Sequence[Mapping[str, Any]], over: Stretch) -> str:
@@ -158,7 +160,8 @@ def heat(found: Sequence[Mapping[str, Any]], over: Stretch) -> str:
         for finding in each.get("findings", ()):
             if finding["reasons"]:
                 told = finding["statistics"].get("distance") or finding["statistics"].get("missing") or 0.0
-                distances.setdefault(str(finding["feature"]), {})[moment(each["time"])] = min(1.0, abs(float(told)))
+                name = str(finding["feature"]) if finding["part"] == "feature" else "the answer"
+                distances.setdefault(name, {})[moment(each["time"])] = min(1.0, abs(float(told)))
     if not distances:
         return ""
     names = sorted(distances, key=lambda name: (-max(distances[name].values()), name))[:MOST_ROWS]
@@ -182,13 +185,14 @@ def heat(found: Sequence[Mapping[str, Any]], over: Stretch) -> str:
     return _svg(height + FOOT, [*drawn, *_axis(over, height, left)], label)
 
 
-def ribbon(found: History, at: datetime) -> str:
+def ribbon(found: History, at: datetime, width: int) -> str:
     """Which version was live from when to when (SVG): a bar for each, and what failed as a cross."""
     if not found.periods:
         return ""
     over = Stretch(moment(found.periods[0].since), at)
-    width, drawn = 2 * WIDTH, []
-    for number, each in enumerate(found.periods):
+    drawn = []
+    periods = [replace(last, since=first.since) for first, last in _together(found.periods)]
+    for number, each in enumerate(periods):
         start = over.x(moment(each.since), width=width)
         end = over.x(moment(each.until) if each.until else at, width=width)
         told = f"version {version(each.package_arn)}: {_clock(moment(each.since))} to " + (
@@ -208,8 +212,19 @@ def ribbon(found: History, at: datetime) -> str:
             x = over.x(moment(entry.at), width=width)
             told = f"{_clock(moment(entry.at))}: version {version(entry.package_arn)} failed"
             drawn.append(f'<path class="cross" d="M{x - 4:.1f} 32l8 8m0 -8l-8 8"><title>{escape(told)}</title></path>')
-    label = f"{len(found.periods)} stretches of time, each with the version that was live in it"
+    told = [
+        f"version {version(each.package_arn)} since {_clock(moment(each.since))}"
+        + (f" until {_clock(moment(each.until))}" if each.until else "")
+        for each in periods
+    ]
+    label = f"What was live: {'; '.join(told)}"
     return _svg(44 + FOOT, [*drawn, *_axis(over, 44, width=width)], label, width)
+
+
+def _together(periods: Sequence[Period]) -> list[tuple[Period, Period]]:
+    """The first and the last of periods that follow each other with one version."""
+    runs = [list(run) for _, run in groupby(periods, key=lambda each: each.package_arn)]
+    return [(run[0], run[-1]) for run in runs]
 
 
 def _marks(over: Stretch, height: float, left: float = LEFT) -> Iterator[str]:
@@ -230,8 +245,8 @@ def _axis(over: Stretch, y: float, left: float = LEFT, width: float = WIDTH) -> 
     yield f'<text x="{width - 4}" y="{y + 13}" text-anchor="end">{over.clock(over.until)}</text>'
 
 
-def _svg(height: float, drawn: Sequence[str], label: str, width: float = WIDTH) -> str:
+def _svg(height: float, drawn: Sequence[str], label: str, width: float = WIDTH, *, stretched: bool = False) -> str:
+    kind = 'class="chart stretched" preserveAspectRatio="none"' if stretched else 'class="chart"'
     return (
-        f'<svg class="chart" viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(drawn)}</svg>"
+        f'<svg {kind} viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'
     )

@@ -41,7 +41,7 @@ def page(facts: Facts) -> str:
         "commit": facts.commit,
         "asked": facts.live.where if facts.live else "nobody: as it is planned",
     }
-    links = "".join(f'<a href="#{each.anchor}">{escape(each.title)}</a>' for each in found)
+    links = "".join(f'<a href="#{each.anchor}">{escape(each.short)}</a>' for each in found)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -109,7 +109,7 @@ def _tiles(facts: Facts, anchors: set[str]) -> str:
 
 def _answers(facts: Facts) -> Iterator[Tile]:
     live = facts.live
-    asked = "" if live else "not asked"
+    asked = "" if live else "Not asked"
     report, cost = facts.report, facts.own_cost
     bad = len(report.violations) + len(report.faults)
     yield Tile(
@@ -148,7 +148,7 @@ def _answers(facts: Facts) -> Iterator[Tile]:
         "violated" if facts.ringing else "stable" if known else "insufficient",
     )
     if live and live.incidents is None:
-        asked = "not known"
+        asked = "Not known"
     opened = [each for each in facts.open_incidents if each.status == "open"]
     review = len(facts.open_incidents) - len(opened)
     status = "violated" if opened else "insufficient" if review or asked else "stable"

@@ -271,7 +271,7 @@ def _team(part: Part) -> Iterator[str]:
 
 def _queues(part: Part) -> Iterator[str]:
     queues = len(part.of("kubernetes:kueue.x-k8s.io/v1beta2:ClusterQueue"))
-    yield f"{queues} queue{'s' * (queues != 1)} that lend and borrow"
+    yield f"{queues} queue{'s' * (queues != 1)}, to lend and to borrow"
 
 
 def _lake(part: Part) -> Iterator[str]:
@@ -282,9 +282,9 @@ def _ledger(part: Part) -> Iterator[str]:
     lock = _first(part, "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration")
     kept = at(lock, "rule", "defaultRetention", default={})
     if kept:
-        years = kept.get("years")
-        yield f"kept for {years} years" if years else f"kept for {kept.get('days')} days"
-        yield str(kept.get("mode", "")).lower()
+        unit = "year" if kept.get("years") else "day"
+        yield f"kept for {span(kept.get(f'{unit}s'), kept.get(f'{unit}s'), unit)}"
+        yield f"{str(kept.get('mode', '')).lower()} mode"
 
 
 def _key(part: Part) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The page's sections, as HTML: what each of them says of a stack. Every text is escaped."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,12 +19,12 @@ from infra.report_page import charts
 from infra.report_page.drawing import legend, svg
 from infra.report_page.facts import DAYS, Alarm, Facts
 from infra.report_page.graph import Part
-from infra.report_page.parts import kind_of
+from infra.report_page.parts import KINDS, kind_of
 from infra.report_page.picture import Picture
 from infra.report_page.series import WATCHED
 from policies.exceptions import SHOWN
 
-WIDTHS: Final[Mapping[str, int]] = {"narrow": 328, "middle": 690, "wide": 1090}
+WIDTHS: Final[Mapping[str, int]] = {"narrow": 328, "middle": 860, "wide": 1090}
 """How wide a picture is drawn, for which the page has room on a phone, on paper, and on a screen."""
 MOST_ENTRIES: Final = 40
 MOST_INCIDENTS: Final = 25
@@ -39,23 +40,25 @@ class Section:
 
     anchor: str
     title: str
+    short: str
+    """What a link to it says."""
     html: Html
 
 
 def sections(facts: Facts) -> list[Section]:
     """All that there is something to say in."""
-    found: list[tuple[str, str, Callable[[Facts], Html]]] = [
-        ("picture", "The picture", _picture),
-        ("live", "What is live, and since when", _live),
-        ("health", "Drift and quality over time", _health),
-        ("incidents", "Incidents", _incidents),
-        ("alarms", "Alarms", _alarms),
-        ("cost", "Cost a month", _cost),
-        ("policies", "Policies and exceptions", _policies),
-        ("parts", "What is in it", _parts),
-        ("limits", "What this page cannot know", _limits),
+    found: list[tuple[str, str, str, Callable[[Facts], Html]]] = [
+        ("picture", "The picture", "Picture", _picture),
+        ("live", "What is live, and since when", "Live", _live),
+        ("health", "Drift and quality over time", "Drift and quality", _health),
+        ("incidents", "Incidents", "Incidents", _incidents),
+        ("alarms", "Alarms", "Alarms", _alarms),
+        ("cost", "Cost a month", "Cost", _cost),
+        ("policies", "Policies and exceptions", "Policies", _policies),
+        ("parts", "What is in it", "Parts", _parts),
+        ("limits", "What this page cannot know", "What it cannot know", _limits),
     ]
-    made = [Section(anchor, title, tell(facts)) for anchor, title, tell in found]
+    made = [Section(anchor, title, short, tell(facts)) for anchor, title, short, tell in found]
     return [each for each in made if each.html]
 
 
@@ -78,24 +81,31 @@ def badge(word: str, status: str) -> Html:
     return f'<span class="badge {escape(status)}">{escape(word)}</span>'
 
 
-def rows(caption: str, heads: Sequence[str], body: Iterable[Sequence[Html]], *, numbers: Sequence[int] = ()) -> Html:
+def rows(
+    caption: str,
+    heads: Sequence[str],
+    body: Iterable[Sequence[Html]],
+    *,
+    numbers: Sequence[int] = (),
+    kind: str = "rows",
+) -> Html:
     """A table of cells that are HTML already; on a phone each cell stands below its heading. Empty without rows."""
     lines = [list(each) for each in body]
     if not lines:
         return ""
-    kind = [' class="n"' if number in numbers else "" for number in range(len(heads))]
-    head = "".join(f'<th scope="col"{each}>{escape(name)}</th>' for name, each in zip(heads, kind, strict=True))
+    places = [' class="n"' if number in numbers else "" for number in range(len(heads))]
+    head = "".join(f'<th scope="col"{each}>{escape(name)}</th>' for name, each in zip(heads, places, strict=True))
     told = "".join(
         "<tr>"
         + "".join(
             f'<td data-head="{escape(name)}"{each}>{cell}</td>'
-            for name, each, cell in zip(heads, kind, line, strict=True)
+            for name, each, cell in zip(heads, places, line, strict=True)
         )
         + "</tr>"
         for line in lines
     )
     return (
-        f'<table class="rows"><caption>{escape(caption)}</caption>'
+        f'<table class="rows {kind}"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{told}</tbody></table>"
     )
 
@@ -114,7 +124,7 @@ def usd(amount: float) -> str:
 
 def whom(arn: str | None) -> str:
     """The last word of an ARN: who it is to people."""
-    return (arn or "").rpartition("/")[2] or (arn or "nobody the ledger knows")
+    return re.split("[/:]", arn)[-1] if arn else "nobody the ledger knows"
 
 
 def _unknown(facts: Facts, *what: str) -> Html:
@@ -175,7 +185,7 @@ def _live(facts: Facts) -> Html:
             f"<code>{escape(command)}</code></p>"
         )
     if found := live.releases:
-        told.append(charts.ribbon(found, facts.at))
+        told += [f'<div class="{name}">{charts.ribbon(found, facts.at, width)}</div>' for name, width in WIDTHS.items()]
         told.append(_evidence(facts))
         entries = list(reversed(found.entries))
         table = rows(
@@ -205,7 +215,7 @@ def _evidence(facts: Facts) -> Html:
         return paragraph("Nothing is live.")
     gate = period.evidence.get("gate", {})
     metrics = {
-        name: f"{value:.4g}" + (f" (at least {gate[name]:g})" if name in gate else "")
+        name.replace("_", " "): f"{value:.4g}" + (f" (at least {gate[name]:g})" if name in gate else "")
         for name, value in sorted(period.evidence.get("metrics", {}).items())
     }
     told = {
@@ -252,7 +262,8 @@ def _health(facts: Facts) -> Html:
         return paragraph("No monitor has reported yet: each does on its schedule.", "dim") + _unknown(facts, *WATCHED)
     intro = (
         f"The last {DAYS} days, or as long as it has been watched; all drawings have the same time (UTC). Lines from "
-        "top to bottom: a version went live. Dashed: the limit. Dotted: as in training."
+        "top to bottom: a version went live. Dashed: the limit. Dotted: as in training. The marks above each monitor's "
+        "drawings are its windows: tall and red where something was wrong, grey where there was too little to judge."
     )
     return (
         paragraph(intro, "dim") + "".join(_monitor(facts, name, over) for name in WATCHED) + _unknown(facts, *WATCHED)
@@ -266,10 +277,7 @@ def _monitor(facts: Facts, name: str, over: charts.Stretch) -> Html:
         return ""
     watched, newest = WATCHED[name], found[-1]
     status = str(newest["status"])
-    drawn = [
-        _figure(f"{len(found)} windows", "tall and red: something was wrong", charts.strip(found, over, watched.title))
-    ]
-    drawn += [_figure(each.title, charts.sentence(each), charts.trend(each, over)) for each in watched.drawn(found)]
+    drawn = [_figure(each.title, charts.sentence(each), charts.trend(each, over)) for each in watched.drawn(found)]
     if columns := charts.heat(found, over):
         drawn.append(_figure("Which columns, when", "the darker, the further it moved", columns))
     wrong = reports.listed(
@@ -282,6 +290,7 @@ def _monitor(facts: Facts, name: str, over: charts.Stretch) -> Html:
     return (
         f"<h3>{escape(watched.title)} {badge(reports.WORDS.get(status, status), status)}</h3>"
         f"{paragraph(str(newest['summary']))}"
+        f'<div class="windows">{charts.strip(found, over, watched.title)}</div>'
         f'<div class="plots">{"".join(drawn)}</div>{wrong}{thin}'
     )
 
@@ -405,7 +414,8 @@ def _cost(facts: Facts) -> Html:
 
 def _amounts(title: str, cost: StackCost, by: Any) -> Html:
     found = {name: now for name, (now, _) in cost.by(by).items()}
-    return f"<h3>{escape(title)}</h3>{_bars(f'What {title.lower()} it costs', found)}"
+    named = {KINDS[name].title if name in KINDS else name: each for name, each in found.items()}
+    return f"<h3>{escape(title)}</h3>{_bars(f'Dollars a month of {cost.stack}', named)}"
 
 
 def _beneath(facts: Facts) -> Html:
@@ -414,8 +424,8 @@ def _beneath(facts: Facts) -> Html:
     teams = facts.cost.teams.get(facts.settings.environment, {})
     both = " and ".join(stacks)
     return (
-        f"<h3>With what it stands on</h3>{_bars(f'What {both} cost', stacks)}"
-        f"{_bars(f'What {both} cost, by team', teams)}"
+        f"<h3>With what it stands on</h3>{_bars(f'Dollars a month of {both}', stacks)}"
+        f"{_bars(f'Dollars a month of {both}, by team', teams)}"
     )
 
 
@@ -433,6 +443,7 @@ def _bars(caption: str, found: Mapping[str, Amounts]) -> Html:
             for name, each in shown.items()
         ),
         numbers=(1, 2, 3),
+        kind="money",
     )
 
 
@@ -492,6 +503,7 @@ def _policies(facts: Facts) -> Html:
             for name, each in report.packs.items()
         ),
         numbers=(1, 2, 3, 4, 5),
+        kind="money",
     )
     violated = rows(
         "What is violated",
@@ -558,9 +570,11 @@ def _deferred(facts: Facts) -> Html:
 
 def _parts(facts: Facts) -> Html:
     costs = {name: now for name, (now, _) in facts.own_cost.by("component").items()}
+    known = list(KINDS)
+    ordered = sorted(facts.graph.parts, key=lambda each: known.index(each.kind) if each.kind in known else len(known))
     return paragraph(
         f"{sum(len(each.resources) for each in facts.graph.parts)} resources in {len(facts.graph.parts)} parts.", "dim"
-    ) + "".join(_part(each, facts, costs.get(each.kind)) for each in facts.graph.parts)
+    ) + "".join(_part(each, facts, costs.get(each.kind)) for each in ordered)
 
 
 def _part(part: Part, facts: Facts, cost: Amounts | None) -> Html:
@@ -577,7 +591,9 @@ def _part(part: Part, facts: Facts, cost: Amounts | None) -> Html:
         ("type", "name"),
         ((f"<code>{escape(each.type)}</code>", escape(each.name)) for each in part.resources[:MOST_RESOURCES]),
     )
-    title = f"{kind.title} {part.name}: {len(part.resources)} resources"
+    own = f" {part.name}" if part.name != facts.stack else ""
+    count = len(part.resources)
+    title = f"{kind.title}{own}: {count} resource{'s' * (count != 1)}"
     return folded(title, definitions(told) + table, anchor=part.anchor)
 
 

@@ -34,7 +34,7 @@ nav{position:sticky;top:0;background:var(--paper);border-bottom:1px solid var(--
 padding:.45rem 1rem;overflow-x:auto;white-space:nowrap;z-index:1}
 nav a{margin-right:1.1rem;text-decoration:none;font-size:.92rem}
 nav a:hover{text-decoration:underline}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.6rem;margin:1rem 0;padding:0;
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.4rem,1fr));gap:.6rem;margin:1rem 0;padding:0;
 list-style:none}
 .tiles a{display:block;height:100%;color:inherit;text-decoration:none;background:var(--panel);border-radius:.4rem;
 padding:.55rem .7rem;border-top:.25rem solid var(--edge)}
@@ -66,7 +66,8 @@ td.n{white-space:nowrap}
 .plots>*{min-width:0}
 figure{background:var(--paper)}
 figcaption{font-size:.85rem;line-height:1.35}
-.scroll{overflow-x:auto}
+section:first-child h2{border:0;margin-top:1rem}
+.windows svg.stretched{width:100%;height:17px}
 .picture{display:block;width:auto;max-width:100%;height:auto}
 .picture text{font:11.5px system-ui,sans-serif;fill:var(--dim)}
 .picture text.name{font:600 13px system-ui,sans-serif;fill:var(--ink)}
@@ -125,7 +126,14 @@ table.rows td{display:flex;gap:.6rem;border:0;padding:.08rem 0;text-align:left;w
 table.rows td::before{content:attr(data-head);color:var(--dim);flex:0 0 6.5rem;font-size:.85rem}
 table.rows td[data-head=""],table.rows td:first-child{font-weight:600}
 table.rows td[data-head=""]::before,table.rows td[data-head=" "]::before{content:none}
-table.rows td:empty{display:none}}
+table.rows td:empty{display:none}
+table.money tr{display:grid;grid-template-columns:1fr 1fr 1fr;gap:0 .5rem}
+table.money td{display:block}
+table.money td::before{display:block}
+table.money td:first-child,table.money td[data-head=" "]{grid-column:1/-1}
+table.money td:first-child::before{content:none}
+.tiles{grid-template-columns:1fr 1fr}
+.tiles li:last-child:nth-child(odd){grid-column:1/-1}}
 @media print{:root{color-scheme:light;--ink:#000;--dim:#444;--rule:#bbb;--paper:#fff;--panel:#f4f4f4;--edge:#999;
 --before:#999;--now:#0b4fa0;--stable:#14662c;--violated:#a81f16;--insufficient:#5f4e00;--act:#8a3c00;--watch:#666;
 --floor:#0b4fa0;--expected:#5c93d2;--ceiling:#bcd2ea}
@@ -134,13 +142,13 @@ body{max-width:none;font-size:10.5pt;padding:0}
 nav,.skip{display:none}
 .wide,.narrow{display:none}
 .middle{display:block}
-h2,h3,summary{break-after:avoid}
-figure,article,tr,.tiles li,.picture{break-inside:avoid}
+h2,h3,h2+p,summary{break-after:avoid}
+figure,tr,.tiles li,.picture{break-inside:avoid}
+.picture{max-height:235mm}
 article{border:1px solid var(--rule)}
 a{color:inherit;text-decoration:none}
 .plots{grid-template-columns:1fr 1fr}
 .tiles{grid-template-columns:repeat(4,1fr)}
-.scroll{overflow:visible}
 details:not([open])>summary::after{content:" (unfolded on the screen)";font-weight:400;color:var(--dim)}}
 @page{margin:14mm}
 """
