@@ -24,7 +24,7 @@ def main() -> None:
         settings = check(pulumi.get_stack(), {key: value for key, value in values.items() if value is not None})
     except (SettingsError, json.JSONDecodeError) as error:
         raise pulumi.RunError(str(error)) from None
-    for output, value in build(settings.program).items():
+    for output, value in build(settings.program, settings.config.get("slipway:permissions_boundary")).items():
         pulumi.export(output, value)
 
 

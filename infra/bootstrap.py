@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
-import botocore.session
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound, TokenRetrievalError
 
 from infra import bootstrap_documents as documents
@@ -217,8 +216,8 @@ class StateBucket(Part):
             s3.put_bucket_versioning(**of, VersioningConfiguration={"Status": "Enabled"})
         elif aspect == "encrypted with":
             default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": self._key.arn()}
-            rules = [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
-            s3.put_bucket_encryption(**of, ServerSideEncryptionConfiguration={"Rules": rules})
+            rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
+            s3.put_bucket_encryption(**of, ServerSideEncryptionConfiguration={"Rules": [rule]})
         elif aspect == "policy":
             s3.put_bucket_policy(**of, Policy=json.dumps(documents.bucket_policy(self._place)))
         else:
@@ -405,8 +404,7 @@ def place_of(name: str) -> Place:
     """Where an environment is, and which regions the other environments of its account are in."""
     found = environment(name)
     regions = sorted({each.region for each in environments().values() if each.account == found.account})
-    partition = botocore.session.get_session().get_partition_for_region(found.region)
-    return Place(name, found.account, found.region, partition, regions)
+    return Place(name, found.account, found.region, found.partition, regions)
 
 
 def guard(found: Environment, name: str, client: Client) -> None:

@@ -1,8 +1,9 @@
-"""`slipway bootstrap`: make an account ready for `pulumi up`, once; and tell to the letter what that will do."""
+"""`slipway bootstrap` makes an account ready for `pulumi up`, once; `slipway doctor` says what is missing."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,8 @@ from infra import show
 
 if TYPE_CHECKING:  # AWS's SDK, for which `slipway --help` need not wait
     from infra.bootstrap import Bootstrap, Client, Step
+    from infra.doctor import Machine
+    from infra.preflight import Check
 
 ADMINISTRATOR = "rehearsal-administrator"
 """Whose credentials a rehearsed bootstrap has."""
@@ -68,6 +71,78 @@ def bootstrap(
                 show.out.print(f"  {line}", markup=False)
         if due and not doing:
             raise typer.Exit(FAILED)
+
+
+def doctor(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ENV]", help="An environment, to look at its account, state and quotas.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")
+    ] = False,
+) -> None:
+    """Look at tools, versions, this machine and, of an environment, its account and quotas; say how to mend each.
+
+    Needs no credentials: without them, the account is left out, and that is said. Exit code 1 where something has to
+    be mended.
+    """
+    from infra.cli import FAILED, explained
+
+    with explained(as_json):
+        from infra import doctor as looking
+        from infra.rehearsal.session import WORK
+
+        machine = looking.Machine(work=WORK)
+        found = {"this machine": looking.here(machine)}
+        if name:
+            found[name] = _of_environment(name, machine)
+        if as_json:
+            told = {place: [each.to_dict() for each in checks] for place, checks in found.items()}
+            print(json.dumps(told, indent=2))
+        else:
+            _print_checks(found)
+            if name is None:
+                show.out.print("An environment's account, state and quotas: slipway doctor ENV", style="dim")
+        if any(each.status == "failed" for checks in found.values() for each in checks):
+            raise typer.Exit(FAILED)
+
+
+def _of_environment(name: str, machine: "Machine") -> list["Check"]:
+    """What an environment's account has, and whether its quotas hold what its stacks plan to make."""
+    from infra import doctor as looking
+    from infra.environments import environment
+    from infra.preflight import Check, preflight
+    from infra.settings import stack_names, stacks_of
+
+    if name == "local":
+        return [Check("account", "ok", "the emulator's: nothing else is needed")]
+    client = _clients(name, rehearse=False)
+    checks = looking.of_environment(name, environment(name), client, machine)
+    stacks = [each for each in stack_names() if each.rpartition("-")[2] == name]
+    if checks[0].status == "ok" and stacks:
+        from infra.cli import _rehearsal
+
+        show.say(f"planning {len(stacks)} stacks, to hold them against the account's quotas")
+        for settings, plan in _rehearsal().plan_offline(stacks_of([name])):
+            checks += [
+                replace(each, name=f"{settings.stack}: {each.name}")
+                for each in preflight(settings, plan.resources, client)
+                if each.name != "account"
+            ]
+    return checks
+
+
+def _print_checks(found: Mapping[str, Sequence["Check"]]) -> None:
+    marks = {"ok": "[green]ok[/]  ", "failed": "[red]mend[/]", "unknown": "[yellow]note[/]"}
+    for place, checks in found.items():
+        show.out.print(f"[bold]{place}[/]")
+        for each in checks:
+            show.out.print(f"  {marks[each.status]}  ", end="")
+            show.out.print(f"{each.name}: {each.detail}", markup=False)
+            if each.status != "ok" and each.remedy:
+                show.out.print(f"        → {each.remedy}", markup=False)
+    count = sum(each.status == "failed" for checks in found.values() for each in checks)
+    show.out.print(f"{count} to mend" if count else "Nothing has to be mended.")
 
 
 def _clients(name: str, rehearse: bool) -> "Client":

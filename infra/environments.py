@@ -14,6 +14,8 @@ from components.spec import Spec
 
 FILE: Final = Path(__file__).parent.parent / "stacks" / "environments.yaml"
 WHERE: Final = "stacks/environments.yaml"
+PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+"""https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html"""
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 
@@ -55,6 +57,16 @@ class Environment(Spec):
     """Whose CI may deploy it; None: people only."""
     differs: Mapping[str, Reason] = Field(default_factory=dict)
     """What is meant to differ from the environment before, and why: `<product>.<key>`, `*` for any one part."""
+
+    @property
+    def partition(self) -> str:
+        """What the ARNs of its region begin with: `aws`, and elsewhere in China and for the US government."""
+        return next((name for start, name in PARTITIONS.items() if self.region.startswith(start)), "aws")
+
+    @property
+    def boundary_arn(self) -> str | None:
+        """The ARN of its boundary; None without one."""
+        return f"arn:{self.partition}:iam::{self.account}:policy/{self.boundary}" if self.boundary else None
 
     def meant(self, key: str) -> str | None:
         """Why `key` (`employment.endpoint.max_instances`) is meant to differ from the environment before.

@@ -24,9 +24,12 @@ class Stack(Spec, ABC):
         """Create the resources, and return what the stack exports."""
 
 
-def build(stack: Stack) -> Mapping[str, pulumi.Input[Any]]:
-    """Build a stack inside the permissions boundary that its YAML gives: every role in it has that, or its own."""
-    boundary = pulumi.Config("slipway").get("permissions_boundary")
+def build(stack: Stack, boundary: str | None = None) -> Mapping[str, pulumi.Input[Any]]:
+    """Build a stack inside a permissions boundary, its ARN: every role in it has that, or its own.
+
+    Without one, it is the one that the stack's YAML gives.
+    """
+    boundary = boundary or pulumi.Config("slipway").get("permissions_boundary")
 
     def bounded(role: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         if role.type_ != ROLE or role.props.get("permissions_boundary") is not None:

@@ -114,8 +114,14 @@ class Limits(BaseModel):
     # Identity.
     trusted_accounts: tuple[str, ...] = ()
     """Accounts that policies of resources may let in beside the stack's own."""
-    permissions_boundary: str | None = None
-    """The policy that has to bound every role, as its name or its ARN; None: none is asked for."""
+    permissions_boundary: str | Mapping[str, str] | None = None
+    """The policy that has to bound every role, as its name or its ARN; by environment, or one for all. Where none is
+    named, none is asked for."""
+
+    def boundary_in(self, environment: str) -> str | None:
+        """The policy that has to bound every role of an environment."""
+        named = self.permissions_boundary
+        return named.get(environment) if isinstance(named, Mapping) else named
 
 
 @cache

@@ -23,7 +23,7 @@ from policies.access.tables import (
 )
 from policies.actions import Action, expanded, matching
 from policies.documents import DocumentError, Statement, Table, documents, faults, judged, of_statements, parse
-from policies.limits import limits
+from policies.limits import environment, limits
 from policies.resource_types import ATTACHMENT, POLICY, ROLE, ROLE_POLICY
 from policies.rules import (
     UNKNOWN,
@@ -346,7 +346,7 @@ def no_inline_policies(resource_type: str, inputs: Props) -> Iterator[Finding]:
 
 def has_the_boundary(resource_type: str, inputs: Props) -> Iterator[Finding]:
     """Every role has the boundary that policies/limits.yaml names; where it names none, none is asked for."""
-    wanted, value = limits().permissions_boundary, inputs.get("permissionsBoundary")
+    wanted, value = limits().boundary_in(environment()), inputs.get("permissionsBoundary")
     if wanted is None:
         return
     if value == UNKNOWN:
