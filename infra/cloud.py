@@ -11,7 +11,7 @@ from pathlib import Path
 from infra.rehearsal.emulator import process
 from infra.rehearsal.session import WORK
 from infra.rehearsal.state import write_atomically
-from infra.settings import ROOT, STACK_FOLDER
+from infra.settings import ROOT, pulumi, stack_file
 
 PACKS = ("encryption", "access", "cost", "reliability")
 
@@ -50,10 +50,10 @@ def down(stacks: Sequence[str]) -> int:
     Raises CloudError where there is no Pulumi CLI.
     """
     if shutil.which("pulumi") is None:
-        typed = "\n".join(f"  pulumi destroy --stack {stack}" for stack in stacks)
+        typed = "\n".join(f"  {shlex.join([*pulumi(stack), 'destroy', '--stack', stack])}" for stack in stacks)
         raise CloudError(f"{', '.join(stacks)}: removed with the Pulumi CLI, which is not on PATH; it does:\n{typed}")
     for stack in stacks:
-        code = subprocess.run(["pulumi", "destroy", "--stack", stack], cwd=ROOT).returncode
+        code = subprocess.run([*pulumi(stack), "destroy", "--stack", stack], cwd=ROOT).returncode
         if code:
             return code
     return 0
@@ -61,22 +61,25 @@ def down(stacks: Sequence[str]) -> int:
 
 def _select(stack: str, environment: Mapping[str, str]) -> None:
     """Make the stack known to the rehearsal's own backend, and leave its YAML as it was: Pulumi writes into it."""
-    settings = STACK_FOLDER / f"Pulumi.{stack}.yaml"
+    settings = stack_file(stack)
     before = settings.read_text("utf-8")
     try:
-        subprocess.run(["pulumi", "stack", "select", "--create", stack], cwd=ROOT, env=environment, check=True)
+        subprocess.run([*pulumi(stack), "stack", "select", "--create", stack], cwd=ROOT, env=environment, check=True)
     finally:
         write_atomically(settings, before)
 
 
 def _command(stack: str, *config: str) -> list[str]:
-    packs = [argument for pack in PACKS for argument in ("--policy-pack", f"policies/{pack}")]
-    return ["pulumi", "up", "--stack", stack, *packs, *config, *(["--yes"] if config else [])]
+    called = pulumi(stack)
+    # Where Pulumi works in another folder, it looks for packs from there.
+    root = os.path.relpath(ROOT, ROOT / called[-1]) + "/" if len(called) > 1 else ""
+    packs = [argument for pack in PACKS for argument in ("--policy-pack", f"{root}policies/{pack}")]
+    return [*called, "up", "--stack", stack, *packs, *config, *(["--yes"] if config else [])]
 
 
 def _copied(stack: str) -> Path:
     copy = WORK / "pulumi" / f"Pulumi.{stack}.yaml"
-    shutil.copyfile(STACK_FOLDER / copy.name, copy)
+    shutil.copyfile(stack_file(stack), copy)
     return copy
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infra.settings import ROOT, STACK_FOLDER
+from infra.settings import ROOT, STACK_FOLDER, stack_file
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Place:
 
 def settings_of(stack: str, key: str = "slipway:settings") -> Place | None:
     """Where a stack's YAML says `key`; None where there is no such file."""
-    path = STACK_FOLDER / f"Pulumi.{stack}.yaml"
+    path = stack_file(stack)
     if not path.exists():
         return None
     lines = path.read_text("utf-8").splitlines()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.settings import ROOT, Settings, SettingsError, load
+from infra.settings import ROOT, Settings, SettingsError, load, pulumi
 
 Client = Callable[[str], Any]
 SECRET = "[secret]"
@@ -90,7 +90,7 @@ def _outputs(stack: str, secrets: bool) -> Mapping[str, Any]:
     if shutil.which("pulumi") is None:
         raise SettingsError(f"{stack} is on AWS: the Pulumi CLI, which knows its outputs, is not on PATH")
     done = subprocess.run(
-        ["pulumi", "stack", "output", "--json", "--stack", stack, *(["--show-secrets"] if secrets else [])],
+        [*pulumi(stack), "stack", "output", "--json", "--stack", stack, *(["--show-secrets"] if secrets else [])],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,

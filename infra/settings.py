@@ -77,6 +77,12 @@ def stack_file(stack: str) -> Path:
     return found[0] if found else STACK_FOLDER / name
 
 
+def pulumi(stack: str) -> list[str]:
+    """How the Pulumi CLI is called for a stack, from the repository's root: an example is a project of its own."""
+    folder = stack_file(stack).parent
+    return ["pulumi", *(["-C", folder.relative_to(ROOT).as_posix()] if folder.is_relative_to(EXAMPLES) else [])]
+
+
 def _named(path: Path) -> str:
     """How messages name a stack's YAML: `stacks/Pulumi.platform-dev.yaml`."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(EXAMPLES) else f"stacks/{path.name}"
