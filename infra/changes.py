@@ -61,7 +61,7 @@ SERVES: Final[Mapping[str, str]] = {
     "aws:cognito/userPoolDomain:UserPoolDomain": "signing in",
     "aws:ec2/natGateway:NatGateway": "the way out of the network",
     "aws:ec2/routeTable:RouteTable": "what its subnets reach",
-    "aws:ec2/subnet:Subnet": "everything in it",
+    "aws:ec2/subnet:Subnet": "everything in the subnet",
     "aws:ec2/vpc:Vpc": "everything in the network",
     "aws:ec2/vpcEndpoint:VpcEndpoint": "the way to a service of AWS",
     "aws:eks/addon:Addon": "what the add-on does in the cluster",

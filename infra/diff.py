@@ -171,7 +171,10 @@ def differing(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, An
     if isinstance(first, dict) and isinstance(second, dict):
         for key in sorted(first.keys() | second.keys(), key=str):
             below = f"{path}.{key}" if path else str(key)
-            yield from differing(first.get(key, ABSENT), second.get(key, ABSENT), below)
+            if key in first and key in second:
+                yield from differing(first[key], second[key], below)
+            else:
+                yield below, first.get(key, ABSENT), second.get(key, ABSENT)
     elif first != second:
         yield path, first, second
 

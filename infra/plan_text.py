@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -85,7 +85,7 @@ def markdown(reviews: Iterable[Reviewed], *, full: bool = False) -> Iterator[str
         for section in told.sections:
             note = f" ({escaped(section.note)})" if section.note else ""
             yield from (f"### {escaped(section.title)}{note}", "")
-            yield from (f"- {escaped(line)}" for line in section.lines)
+            yield from (f"{'  ' * line.startswith(' ')}- {escaped(line.strip())}" for line in section.lines)
             yield ""
 
 
@@ -103,7 +103,8 @@ def tell(review: Reviewed, *, full: bool = False) -> Told:
         *_rights(changes.rights, review.settings.account_id, full),
         *([Section("Not known", changes.not_known)] if changes.not_known else []),
     )
-    return Told(f"{changes.stack}: {_summary(changes, review.settings.account_id)}", _against(changes), sections)
+    summary = f"{changes.stack}: {_summary(changes, review.settings.account_id)}{_over(review)}"
+    return Told(summary, _against(changes), sections)
 
 
 def _against(changes: Changes) -> str:
@@ -155,6 +156,11 @@ def _more(usd: float, changes: Changes) -> str:
     return f"costs {_difference(usd)} a month as used, {_difference(most)} at most"
 
 
+def _over(review: Reviewed) -> str:
+    cost = review.changes.cost
+    return "; OVER its budget" if cost and cost.ceiling_after > review.settings.usd_per_month else ""
+
+
 def _difference(usd: float) -> str:
     return "the same" if abs(usd) < 0.5 else f"${abs(usd):,.0f} {'more' if usd > 0 else 'less'}"
 
@@ -178,16 +184,28 @@ def _throughout(changed: Sequence[Changed]) -> tuple[list[Section], list[Changed
         for key, found in places.items()
         if len(found[1]) >= ALIKE and len({each.component for each in found[1]}) > 1
     }
-    lines = [f"~ {_said(value)}, in {len(where)} resources" for value, where in common.values()]
+    lines = [
+        f"~ the code of {_plural('function', len(where))}"
+        if _is_code(value)
+        else f"~ {_said(value)}, in {len(where)} resources"
+        for value, where in common.values()
+    ]
     rest = []
     for each in changed:
         values = tuple(value for value in each.values if each.op != "update" or _key(value) not in common)
         if values or each.notes or each.op != "update" or not each.values:
-            rest.append(Changed(**{**vars(each), "values": values}))
+            rest.append(replace(each, values=values))
     return ([Section("Throughout the stack", tuple(lines))] if lines else []), rest
 
 
+def _is_code(value: Value) -> bool:
+    return value.path.partition(".")[0] == "code" or value.path == "sourceCodeHash"
+
+
 def _key(value: Value) -> str:
+    """The same for changes that are told alike."""
+    if _is_code(value):
+        return "code"
     return json.dumps([value.path, value.before, value.after], sort_keys=True, default=str)
 
 
@@ -203,7 +221,7 @@ def _components(changed: Sequence[Changed], stack: str, full: bool) -> list[Sect
         if urn not in untouched or full
     ]
     made = [f"+ {title(urn, stack)}: {kinds(groups[urn])}" for urn in untouched]
-    return sections if full or not made else [*sections, Section("Made", tuple(made), f"{len(made)} components")]
+    return sections if full or not made else [*sections, Section("Made", tuple(made), _plural("component", len(made)))]
 
 
 def _gravity(one: Changed) -> int:
@@ -219,9 +237,13 @@ def _counted(found: Sequence[Changed]) -> str:
 
 
 def _group(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
-    for one in sorted(found, key=lambda each: (_gravity(each), each.op, each.type, each.name)):
-        if one.op in ("replace", "delete"):
-            yield from _gone(one, stack, full)
+    leaving = [each for each in found if each.op in ("replace", "delete")]
+    alike: defaultdict[str, list[Changed]] = defaultdict(list)
+    for one in sorted(leaving, key=lambda each: (_gravity(each), each.op, each.type, each.name)):
+        told = [one.op, one.type, _because(one, full), one.loses, one.stops, one.notes]
+        alike[json.dumps(told)].append(one)
+    for same in alike.values():
+        yield from _gone(same, stack, full)
     yield from _updated([each for each in found if each.op == "update"], stack, full)
     made = [each for each in found if each.op == "create"]
     again = [each for each in made if each.notes]
@@ -232,15 +254,30 @@ def _group(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
             yield f"+ {named(one, stack)}" + "".join(f": {note}" for note in one.notes)
 
 
-def _gone(one: Changed, stack: str, full: bool) -> Iterator[str]:
-    because = [value for value in one.values if value.path in one.because] or list(one.values)
-    why = f", because AWS cannot change in place: {_listed(because, full)}" if one.op == "replace" else ""
-    yield f"{MARKS[one.op]} {named(one, stack)} is {'made anew' if one.op == 'replace' else 'deleted'}{why}"
+def _gone(same: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
+    """What becomes of some resources that leave, all alike."""
+    one = same[0]
+    what, be = _together(same, stack), "is" if len(same) == 1 else "are"
+    verb = "let go" if one.op == "delete" and one.notes else "deleted" if one.op == "delete" else "made anew"
+    yield f"{MARKS[one.op]} {what} {be} {verb}{_because(one, full)}"
     if one.loses:
-        yield f"    lost with it: {one.loses}"
+        yield f"    lost: {one.loses}"
     if one.stops:
         yield f"    stops: {one.stops}{_how_long(one)}"
     yield from (f"    {note}" for note in one.notes)
+
+
+def _because(one: Changed, full: bool) -> str:
+    if one.op != "replace":
+        return ""
+    because = [value for value in one.values if value.path in one.because] or list(one.values)
+    return f", because AWS cannot change in place: {_listed(because, full)}"
+
+
+def _together(same: Sequence[Changed], stack: str) -> str:
+    if len(same) == 1:
+        return named(same[0], stack)
+    return f"{_plural(_words(kind(same[0].type)), len(same))} ({_some([_name(each.name, stack) for each in same])})"
 
 
 def _how_long(one: Changed) -> str:
@@ -266,11 +303,10 @@ def patience(type_: str) -> int:
 def _updated(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
     alike: defaultdict[str, list[Changed]] = defaultdict(list)
     for each in sorted(found, key=lambda each: (each.type, each.name)):
-        alike[json.dumps([each.type, sorted(map(_key, each.values)), each.notes])].append(each)
+        alike[json.dumps([each.type, _listed(each.values, True), each.notes, each.sure])].append(each)
     for same in alike.values():
         one = same[0]
-        names = [_name(each.name, stack) for each in same]
-        what = named(one, stack) if len(same) == 1 else f"{_plural(_words(kind(one.type)), len(same))} ({_some(names)})"
+        what = _together(same, stack)
         maybe = "" if one.sure else " perhaps"
         yield f"~ {what}{maybe}: {_listed(one.values, full)}"
         yield from (f"    {note}" for note in one.notes)
@@ -284,14 +320,19 @@ def _listed(values: Sequence[Value], full: bool) -> str:
 
 def _said(value: Value) -> str:
     """One value that changes, in short."""
-    top = value.path.partition(".")[0].partition("[")[0]
-    if top == "code" or value.path.endswith("sourceCodeHash"):
+    if _is_code(value):
         return "its code"
+    if value.before == value.after:  # a stand-in for what only AWS will say
+        return f"{value.path}, known after up"
     before, after = _document(value.before), _document(value.after)
     if before is not None and after is not None:
         if "Statement" in (*before, *after):
             return f"{value.path}: who may do what, see below"
+        if _entries(before) and _entries(after) and len(before) != len(after):
+            return f"{value.path} {len(before)} → {len(after)} entries"
         differing = list(_differing(before, after, value.path))
+        if differing == [Value(value.path, before, after)]:  # lists of plain values
+            return f"{value.path} {_shown(before)} → {_shown(after)}"
         if len(differing) > NAMED:
             return f"{len(differing)} values in {value.path}"
         return ", ".join(map(_said, differing))
@@ -300,8 +341,15 @@ def _said(value: Value) -> str:
     return f"{value.path} {_shown(value.before)} → {_shown(value.after)}"
 
 
+def _entries(value: Any) -> bool:
+    """Whether it is a list of objects."""
+    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
+
+
 def _document(value: Any) -> Any:
-    """The object or list that a text holds as JSON; None where it is none."""
+    """An object or a list, or what of them a text holds as JSON; None where it is none."""
+    if isinstance(value, dict | list):
+        return value
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return None
     try:
@@ -408,6 +456,8 @@ def _item(cost: Cost, changes: Changes) -> str:
     type_, name = cost.urn.split("::", 3)[2:]
     what = f"{_words(kind(type_))} {_name(name, changes.stack) or name} ({cost.what})"
     used, most = cost.expected_after - cost.expected_before, cost.ceiling_after - cost.ceiling_before
+    if not changes.since:
+        return f"${used:,.2f} as used, ${most:,.2f} at most: {what}"
     return f"{used:+,.2f} as used, {most:+,.2f} at most: {what}"
 
 
@@ -419,7 +469,7 @@ def _rights(rights: Sequence[Rights], account: str, full: bool) -> Iterator[Sect
         roles = sum(each.who.startswith("role ") for each in alike)
         others = len(alike) - roles
         told = [_plural("new role", roles)] if roles else []
-        told += [f"{others} services of AWS and others for the first time"] if others else []
+        told += [_plural("new caller", others)] if others else []
         lines.append(
             f"{' and '.join(told)}, none of them assumed from outside this account (--full lists their rights)"
         )

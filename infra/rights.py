@@ -198,5 +198,5 @@ def together(texts: Iterable[str]) -> str:
     found: dict[str, list[str]] = {}
     for text in texts:
         what, on, rest = text.partition(" on ")
-        found.setdefault(f"{on}{rest}" if on else "", []).append(what)
-    return "; ".join(f"{', '.join(actions)}{f' {place}' if place else ''}" for place, actions in found.items())
+        found.setdefault(f" on {rest}" if on else "", []).append(what)
+    return "; ".join(f"{', '.join(actions)}{place}" for place, actions in found.items())
