@@ -19,6 +19,7 @@ LONGEST = (
     "test_gameday",
     "test_rehearsal",
     "test_release",
+    "test_examples",
     "test_data_monitor",
     "test_recovery",
     "test_quality_monitor",
