@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.monitoring import capture
+from functions.monitoring import lines as capture_lines
 from functions.monitoring.capture import TIERS, profile, records
+from functions.monitoring.payloads import alike_rows, json_rows
 from functions.monitoring.sketch import MOST_EXAMPLES, Column, Profile, Schema
 from infra.rehearsal.emulator.capture import Exchange, record
 
@@ -297,6 +299,63 @@ def test_every_set_of_tools_reads_anything_to_the_same_bits_in_any_order_and_blo
     for each in lines:
         apart = apart.merge(profile(SCHEMA, [each]))
     assert apart.to_bytes() == whole
+
+
+PIECE = st.sampled_from(
+    [*'[]{}",:x1', "\\", "\n", "]]", "[[", "}{", "},{", '{"age": 1', '"}', "]}", "\x7fnext"],
+)
+
+
+def payload(form, rows):
+    """Rows as JSON, as clients have it."""
+    named = [dict(zip(NAMES, row, strict=True)) for row in rows]
+    forms = {"rows": rows, "named": named, "row": rows[0], "object": named[0], "instances": {"instances": named}}
+    return json.dumps(forms.get(form, {"instances": rows}))
+
+
+@given(
+    st.sampled_from(["rows", "named", "row", "object", "instances", "rows of instances"]),
+    st.lists(st.lists(CLEAN | ROW.filter(lambda row: len(row) == 3), min_size=1, max_size=3), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-60, 60), st.integers(0, 2), PIECE | st.just("")), max_size=3),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_lines_and_payloads_that_look_alike_are_read_together_as_they_are_apart(form, requests, cuts, dense):
+    texts = [payload(form, rows) for rows in requests]
+    for which, at, length, piece in cuts:  # breaks some of them, often so that their neighbours seem to mend them
+        text = texts[which % len(texts)]
+        at = max(0, min(len(text), at if at >= 0 else len(text) + at))
+        texts[which % len(texts)] = text[:at] + piece + text[at + length :]
+    lines = [line(side(text, "JSON"), side("0.5\n", "CSV")) for text in texts]
+    lines = [each.replace(": ", ":") if dense else each for each in lines]
+    for tier in TIERS:
+        found = read(*lines, tier=tier).to_bytes()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(capture, "alike_rows", lambda *_: None)
+            patch.setattr(capture_lines._Shape, "_apart", lambda *_: None)
+            assert read(*lines, tier=tier).to_bytes() == found
+
+
+@pytest.mark.parametrize("form", ["rows", "named", "row", "object", "instances", "rows of instances"])
+def test_payloads_that_look_alike_are_read_at_once(form):
+    texts = [payload(form, [row]) for row in ROWS]
+    wanted = [row for text in texts for row in json_rows(json.loads(text), NAMES)]
+    assert alike_rows(texts, NAMES, json.loads) == wanted
+    assert alike_rows([*texts, "x"], NAMES, json.loads) is None
+
+
+@given(RECORD, st.lists(st.tuples(st.integers(0, 500), st.integers(0, 2), PIECE | st.just("")), max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_lines_of_one_shape_are_taken_apart_as_their_pattern_does(text, cuts):
+    lines = [text, text, text]
+    for at, length, piece in cuts:
+        lines[at % 3] = lines[at % 3][:at] + piece + lines[at % 3][at + length :]
+    found = read(*lines, tier="standard library").to_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capture_lines._Shape, "_apart", lambda *_: None)
+        assert read(*lines, tier="standard library").to_bytes() == found
+        patch.setattr(capture_lines, "MOST_SHAPES", 0)
+        assert read(*lines, tier="standard library").to_bytes() == found
 
 
 @given(st.lists(CLEAN, min_size=1, max_size=60), st.sampled_from([1, 7, 60]))

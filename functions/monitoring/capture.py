@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 from operator import itemgetter
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from functions.monitoring.counting import Categories, Counting, Events, PlainNumbers, Values, numpy_numbers
 from functions.monitoring.lines import Lines, Payloads, about, msgspec_split, plain_split, side
-from functions.monitoring.payloads import csv_rows, flattened, from_base64, json_rows, json_values
+from functions.monitoring.payloads import alike_rows, csv_rows, flattened, from_base64, json_rows, json_values
 from functions.monitoring.sketch import Column, Profile, Schema, Tally, count_into, text_of
 
 TIERS: Final = {"standard library": (), "msgspec": ("msgspec",), "numpy": ("msgspec", "numpy", "orjson")}
@@ -200,8 +201,8 @@ class _Side:
         if self._width == 1:
             return self._add_flat(together.replace("\n", ",").split(","), 1, are_texts=True)
         # Each row has as many values as it should if each newline is where it then is among all the values.
-        stride, newlines = self._width + 1, together.count("\n")
-        values = together.replace("\n", ",\n,").split(",")
+        stride, apart = self._width + 1, together.replace("\n", ",\n,")
+        values, newlines = apart.split(","), (len(apart) - len(together)) // 2
         if len(values) == (newlines + 1) * stride - 1 and values[self._width :: stride].count("\n") == newlines:
             return self._add_flat(values, stride, are_texts=True)
         return self._add_lists([row.split(",") for row in together.split("\n")], are_texts=True)
@@ -209,6 +210,8 @@ class _Side:
     def _add_json(self, texts: list[str]) -> int:
         lists: list[list[Any]] = []
         named: list[dict[str, Any]] = []
+        if (alike := alike_rows(texts, self._names, self._loads)) is not None:
+            return self._add_lists(alike, are_texts=False) if isinstance(alike[0], list) else self._add_named(alike)
         for text in texts:
             try:
                 try:
@@ -244,9 +247,12 @@ class _Side:
         """Count rows one after the other, each of them as long as `stride`."""
         if not values:
             return 0
-        self._numbers.add([values[place::stride] for place in self._number_places], are_texts)
-        self._categories.add([values[place::stride] for place in self._category_places], are_texts)
-        return len(values[::stride])
+        return self._add_columns([values[place::stride] for place in range(self._width)], are_texts)
+
+    def _add_columns(self, columns: Sequence[Values], are_texts: bool) -> int:
+        self._numbers.add([columns[place] for place in self._number_places], are_texts)
+        self._categories.add([columns[place] for place in self._category_places], are_texts)
+        return len(columns[0])
 
     def _add_named(self, rows: list[dict[str, Any]]) -> int:
         if not rows:
@@ -263,9 +269,7 @@ class _Side:
             for row in rows:
                 count_into(self._profile.extra, row.keys() - self._known)
                 count_into(self._profile.absent, self._known - row.keys())
-        self._numbers.add([columns[place] for place in self._number_places], are_texts=False)
-        self._categories.add([columns[place] for place in self._category_places], are_texts=False)
-        return len(rows)
+        return self._add_columns(columns, are_texts=False)
 
     def _value_of(self, name: str) -> Callable[[dict[str, Any]], Any]:
         """What a row has under a name, None where there is no such name. The only value of an answer needs no name."""
@@ -286,7 +290,7 @@ def _tools(tier: str) -> tuple[Split, MakeNumbers, Callable[[str], Any]]:
     import msgspec
 
     if tier == "msgspec":
-        return msgspec_split(), PlainNumbers, msgspec.json.decode
+        return msgspec_split(), partial(PlainNumbers, loads=msgspec.json.decode), msgspec.json.decode
     import orjson
 
     return msgspec_split(), numpy_numbers(orjson.loads), orjson.loads

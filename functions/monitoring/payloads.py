@@ -4,13 +4,19 @@ import binascii
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 ROWS_UNDER: Final = ("instances", "predictions", "inputs", "outputs", "dataframe_records", "data", "rows")
 """Names under which a JSON object holds its rows: of SageMaker's algorithms, TensorFlow Serving and MLflow."""
 ROW_UNDER: Final = ("features", "values")
 """Names under which a row of `instances` holds its values in order."""
+_ROWS_START: Final = re.compile(rf'(\{{"(?:{"|".join(ROWS_UNDER)})": ?\[|\[|)([\[{{])')
+"""What the rows of a JSON payload are in, and what a row starts with."""
+_CLOSING: Final = {"[": "]", "{": "}"}
+_MARK: Final = "\x7fnext"
+"""What stands between payloads that are read together; none of them has it."""
 _DECODER: Final = json.JSONDecoder(strict=False)
 
 
@@ -64,6 +70,42 @@ def json_rows(payload: Any, names: Sequence[str]) -> list[Any]:
     if len(names) == 1 and not isinstance(payload, str):
         return [[payload]]
     raise ValueError(f"{type(payload).__name__} is no row, nor a list of rows")
+
+
+def alike_rows(texts: Sequence[str], names: Sequence[str], loads: Callable[[str], Any]) -> list[Any] | None:
+    """What `json_rows` tells of all payloads together, where they look like the first one: read as one array, which is
+    much faster. None where they may not.
+
+    A mark is put between payloads. As it has quotes, it would be no JSON within a string; and outside of one nothing
+    but the end of a payload and the start of the next stands there. So each payload is JSON of its own.
+    """
+    begins = _ROWS_START.match(texts[0]) if texts else None
+    together = "\n".join(texts)
+    if not begins or len(names) < 2 or _MARK in together or not {*ROWS_UNDER}.isdisjoint(names):
+        return None
+    start, row_start = begins[0], begins[2]
+    row_end = _CLOSING[row_start]
+    end = row_end + "".join(_CLOSING.get(each, "") for each in reversed(begins[1]))
+    # A row that is in no list may hold none: it could be rows, or columns of values.
+    if not together.endswith(end) or not (begins[1] or together.count("[") == (row_start == "[") * len(texts)):
+        return None
+    if not begins[1] and row_start == "[" and "{" in together:
+        return None
+    body = together[len(start) : -len(end)].replace(f"{end}\n{start}", f'{row_end},"{_MARK}",{row_start}')
+    if "\n" in body:
+        return None
+    try:
+        found = loads(f"[{row_start}{body}{row_end}]")
+    except (ValueError, RecursionError):
+        return None
+    kind = list if row_start == "[" else dict
+    rows = [row for row in found if type(row) is kind]
+    marks = found.count(_MARK)
+    if len(rows) + marks < len(found) or marks != len(texts) - 1:
+        return None
+    if not begins[1] and not (len(rows) == len(texts) and all(rows)):
+        return None
+    return None if kind is dict and min(map(len, rows)) == 1 else rows
 
 
 def _values(values: list[Any], names: Sequence[str]) -> list[Any]:

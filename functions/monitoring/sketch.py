@@ -9,7 +9,6 @@ import json
 import re
 import struct
 import zlib
-from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,9 +135,13 @@ def values_of(keys: Sequence[int], centre: float) -> list[float]:
 
 
 def keys_of(values: Sequence[float], centre: float) -> memoryview:
-    """The key of the cell of each number."""
-    shifted = [*map(sub, values, repeat(centre))] if centre else values
-    return memoryview(array("f", shifted)).cast("B").cast("H")[1::2]
+    """The key of the cell of each number. Raises TypeError for what is none."""
+    shifted = map(sub, values, repeat(centre)) if centre else values
+    try:
+        packed = struct.pack(f"{len(values)}f", *shifted)
+    except struct.error as error:
+        raise TypeError(str(error)) from error
+    return memoryview(packed).cast("H")[1::2]
 
 
 @dataclass
