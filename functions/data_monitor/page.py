@@ -101,7 +101,10 @@ def page(report: Mapping[str, Any]) -> str:
             ("What is broken", reports.listed(broken)),
             ("What moved", key + reports.figures(moved) if moved else ""),
             ("All columns", reports.table(heads, numbers)),
-            ("The windows before", reports.table(("window", "rows", *flags), history)),
+            (
+                "The windows before",
+                reports.table(("window", "rows", *(each.replace("_", " ") for each in flags)), history),
+            ),
             ("Lines that cannot be read", reports.listed(report["examples"])),
         ],
         status=report["status"],
@@ -112,7 +115,7 @@ def page(report: Mapping[str, Any]) -> str:
             "requests": f"{report['requests']:,}",
             "cannot be read": f"{report['malformed']:,}",
             "version": report["model_package_arn"].rpartition("/")[2],
-            "alarms": ", ".join(name for name, on in report["stands"].items() if on) or "none",
+            "alarms": ", ".join(name.replace("_", " ") for name, on in report["stands"].items() if on) or "none",
         },
     )
 

@@ -52,11 +52,18 @@ svg text{fill:var(--dim);font:10px system-ui,sans-serif}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid var(--rule)}
 td.n,th.n{text-align:right}
+td.n,td.s{white-space:nowrap}
 """
 WIDTH: Final = 280
 HEIGHT: Final = 96
+SHORT: Final = 22
+"""Characters of a cell, such as a time, that is not broken into lines."""
 BASE: Final = 14
 """What a plot leaves below its bars for their labels."""
+CHARACTER: Final = 6.0
+"""How wide a character of a label is at most."""
+GAP: Final = 3.0
+"""Between two labels."""
 
 
 def write(
@@ -125,17 +132,26 @@ def page(
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; numbers stand on the right. Texts are escaped. Empty without rows."""
+    """A table; columns of numbers stand on the right. Texts are escaped. Empty without rows."""
     rows = [list(row) for row in rows]
     if not rows:
         return ""
-    kinds = [' class="n"' if isinstance(each, int | float) else "" for each in rows[0]]
+    kinds = [_kind(column) for column in zip(*rows, strict=True)]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     lines = (
         "".join(f"<td{kind}>{escape(_shown(each))}</td>" for each, kind in zip(row, kinds, strict=True)) for row in rows
     )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    # Who has no mouse scrolls what can have the focus.
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _kind(column: Sequence[object]) -> str:
+    """How a column is set: numbers on the right, what is short in one line."""
+    told = [each for each in column if each not in ("", None)]
+    if told and all(isinstance(each, int | float) and not isinstance(each, bool) for each in told):
+        return ' class="n"'
+    return ' class="s"' if all(len(_shown(each)) <= SHORT for each in told) else ""
 
 
 def listed(sentences: Iterable[str]) -> str:
@@ -162,27 +178,40 @@ def bars(before: Sequence[float], now: Sequence[float], labels: Sequence[str], *
         return ""
     top = max(*before, *now, 1e-9)
     step, floor = WIDTH / len(labels), HEIGHT - BASE
-    room = max(1, int(step / 6))
+    told_below = _labels(labels, step)
     drawn = []
     for index, (first, second, label) in enumerate(zip(before, now, labels, strict=True)):
         told = escape(f"{label}: {first:.1%} in training, {second:.1%} now")
         left, wide = index * step + step * 0.08, step * 0.42
         drawn.append(f"<g><title>{told}</title>{_bar(left, wide, first / top * floor, floor, 'before')}")
         drawn.append(_bar(left + wide, wide, second / top * floor, floor, "now"))
-        if len(label) <= room or index in (0, len(labels) - 1):
-            ends = {0: ("start", 0.0), len(labels) - 1: ("end", float(WIDTH))}
-            anchor, x = ("middle", left + wide) if len(label) <= room else ends[index]
-            drawn.append(f'<text x="{x:.1f}" y="{HEIGHT - 3}" text-anchor="{anchor}">{escape(label)}</text>')
+        if index in told_below:
+            x = told_below[index]
+            drawn.append(f'<text x="{x:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{escape(label)}</text>')
         drawn.append("</g>")
     return _svg("".join(drawn), title)
+
+
+def _labels(labels: Sequence[str], step: float) -> dict[int, float]:
+    """The labels that have room below their bars, and where their middles stand: the first, the last, then the rest."""
+    placed: dict[int, tuple[float, float]] = {}
+    for index in dict.fromkeys([0, len(labels) - 1, *range(len(labels))]):
+        half = len(labels[index]) * CHARACTER / 2
+        middle = min(max(step * (index + 0.5), half), WIDTH - half)
+        low, high = middle - half, middle + half
+        if index == 0 or all(high + GAP < left or right + GAP < low for left, right in placed.values()):
+            placed[index] = low, high
+    return {index: (low + high) / 2 for index, (low, high) in placed.items()}
 
 
 def line(times: Sequence[datetime], values: Sequence[float], *, title: str, limit: float | None = None) -> str:
     """A small plot (SVG) of a value over time, with a dashed line where its limit is. Empty without values."""
     if not values:
         return ""
-    most = max(*values, *values, limit if limit is not None else values[0])
-    least = min(0.0, *values)
+    known = [*values, *([] if limit is None else [limit])]
+    most, least = max(known), min(0.0, *known)
+    if min(known) > most / 2:  # what happens far from nothing is drawn as large as it is
+        least = min(known) - (most - min(known) or most) / 4
     span = (times[-1] - times[0]).total_seconds() or 1.0
     floor = HEIGHT - BASE
 
@@ -205,10 +234,12 @@ def line(times: Sequence[datetime], values: Sequence[float], *, title: str, limi
         y = place(times[0], limit)[1]
         drawn.append(
             f'<line x1="0" y1="{y:.1f}" x2="{WIDTH}" y2="{y:.1f}" stroke="var(--violated)" stroke-dasharray="4 3"/>'
+            f'<text x="0" y="{y + 9 if y < floor / 2 else y - 3:.1f}">{limit:.4g}</text>'
         )
     for time, x, anchor in ((times[0], 0, "start"), (times[-1], WIDTH, "end")):
         drawn.append(f'<text x="{x}" y="{HEIGHT - 3}" text-anchor="{anchor}">{time:%d %b %H:%M}</text>')
-    drawn.append(f'<text x="{WIDTH}" y="9" text-anchor="end">{most:.4g}</text>')
+    newest = min(max(points[-1][1] - 5, 9), floor - 3)
+    drawn.append(f'<text x="{WIDTH}" y="{newest:.1f}" text-anchor="end">{values[-1]:.4g}</text>')
     return _svg("".join(drawn), title)
 
 
