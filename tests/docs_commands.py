@@ -164,6 +164,23 @@ def command_line() -> Any:
     return typer.main.get_command(app)
 
 
+def mentioned(text: str) -> list[str]:
+    """The commands of `slipway` that a text names in backticks, and that there are not; options may be left open."""
+    faults = []
+    for found in re.findall(r"`(?:\.venv/bin/)?slipway ([^`]+)`", text):
+        command, given = command_line(), found.split()
+        while (commands := getattr(command, "commands", None)) and given and re.fullmatch("[a-z-]+", given[0]):
+            if given[0] not in commands:
+                faults.append(f"slipway {found}: there is no {given[0]!r}")
+                break
+            command = commands[given.pop(0)]
+        known = {name for each in getattr(command, "params", ()) for name in (*each.opts, *each.secondary_opts)}
+        options = re.findall(r"(?<![\w-])--[a-z][a-z-]*", " ".join(given))
+        if not hasattr(command, "commands"):
+            faults += [f"slipway {found}: there is no {each}" for each in options if each not in {*known, "--help"}]
+    return faults
+
+
 def slipway(arguments: Sequence[str]) -> Iterator[str]:
     """What `slipway` has not of these."""
     command, path, left = command_line(), "slipway", list(arguments)

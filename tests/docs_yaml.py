@@ -8,21 +8,25 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from infra import settings
+from infra import environments, settings
 from policies.exceptions import Exemption
 
+ENVIRONMENTS = "stacks/environments.yaml"
+EXCEPTIONS = "policies/exceptions.yaml"
 STACK_FILE = re.compile(r"(?:stacks|examples/[\w-]+)/Pulumi\.([\w-]+)\.yaml")
 
 
 def judged(title: str | None) -> bool:
     """Whether `faults` knows what reads YAML of this title; other files are compared with what is there."""
-    return title is None or bool(STACK_FILE.fullmatch(title)) or title == "policies/exceptions.yaml"
+    return title is None or bool(STACK_FILE.fullmatch(title)) or title in (ENVIRONMENTS, EXCEPTIONS)
 
 
 def faults(document: Any, title: str | None) -> list[str]:
-    """What is wrong with it: a part of the stack that `title` names, of any stack, or of the list of exceptions."""
-    if title == "policies/exceptions.yaml":
+    """What is wrong with it: a part of the file that `title` names, or of any stack."""
+    if title == EXCEPTIONS:
         return _exceptions(document)
+    if title == ENVIRONMENTS:
+        return _environments(document)
     if not isinstance(document, dict):
         return ["a part of a stack's YAML has keys"]
     found = STACK_FILE.fullmatch(title or "")
@@ -64,6 +68,16 @@ def _deep(below: Any, above: Any) -> Any:
 
 def _shallow(below: Any, above: Any) -> Any:
     return {**below, **above}
+
+
+def _environments(document: Any) -> list[str]:
+    """The whole file, or some environments of it, which are laid over those that there are."""
+    told = document if "environments" in document else {"environments": document}
+    try:
+        environments.read(yaml.safe_dump(_deep(yaml.safe_load(environments.FILE.read_text("utf-8")), told)))
+    except environments.EnvironmentsError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _exceptions(document: Any) -> list[str]:

@@ -8,10 +8,13 @@ from typing import Any
 
 from infra.reference import plans
 from infra.reference.markdown import anchor, code, page, prose, table
+from infra.settings import load
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 STACK = "STACK"
 """Stands for the stack's name in what is told of every stack."""
+POOL = "POOL"
+"""Stands for the name of a pool of GPUs."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,24 @@ def alarms() -> tuple[Alarm, ...]:
         for each in plan.resources:
             if each.type == ALARM:
                 name = str(each.inputs["name"])
-                means, look, act = _parts(sections[name].replace(stack, STACK))
-                general = name.replace(stack, STACK)
+                pool = next((one for one in pools(stack) if name.startswith(f"{stack}-{one}-")), None)
+                general, section = (_general(text, stack, pool) for text in (name, sections[name]))
+                means, look, act = _parts(section)
                 before = found[general].stacks if general in found else ()
-                found[general] = Alarm(general, _component(by_urn, each), means, look, act, (*before, stack))
+                stacks = tuple(dict.fromkeys((*before, stack)))
+                found[general] = Alarm(general, _component(by_urn, each), means, look, act, stacks)
     return tuple(sorted(found.values(), key=lambda each: (each.component, each.name)))
+
+
+def pools(stack: str) -> list[str]:
+    """The names of a platform's GPU pools, each of which has alarms of its own."""
+    return list(getattr(load(stack).program, "gpus", ()))
+
+
+def _general(text: str, stack: str, pool: str | None) -> str:
+    """A stack's text as it is for every stack and pool."""
+    text = text.replace(stack, STACK)
+    return re.sub(rf"\b{re.escape(pool)}\b", POOL, text) if pool else text
 
 
 def _component(by_urn: Mapping[str, Any], resource: Any) -> str:
@@ -77,9 +93,10 @@ def pages() -> Iterator[tuple[str, str]]:
         "reference/alarms.md",
         page(
             "Alarms and their runbooks",
-            f"In an alarm's name `{STACK}` stands for the stack, such as `employment-prod`. Each stack has its own"
-            " runbook with its real names beside its alarms in CloudWatch, and `slipway runbook NAME` prints it. Alarms"
-            " send to the platform's alerts topic when they ring, and when they are over.",
+            f"In an alarm's name `{STACK}` stands for the stack, such as `employment-prod`, and `{POOL}` for a pool of"
+            " GPUs. Each stack has its own runbook with its real names beside its alarms in CloudWatch, and `slipway"
+            " runbook NAME` prints it. Alarms send to the platform's alerts topic when they ring, and when they are"
+            " over.",
             *parts,
         ),
     )

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from infra.settings import stack_names, stacks_of
 
-STACKS: Final = ("platform-prod", "employment-prod", "employment-bulk-prod", "platform-dev", "employment-trial-dev")
-"""Together they have every component: endpoints of each kind, and GPU pools of both."""
+STACKS: Final = ("platform-prod", "employment-prod", "employment-bulk-prod")
+"""Together they have every alarm and every output."""
 
 
 @cache

@@ -12,6 +12,10 @@ PAGES = {
     "DECISIONS.md": "explanation/decisions.md",
     "policies/MUTANTS.md": "explanation/mutants.md",
     "policies/DISAGREEMENTS.md": "explanation/disagreements.md",
+    **{
+        each.relative_to(ROOT).as_posix(): f"examples/{each.parent.name}.md"
+        for each in sorted(ROOT.glob("examples/*/README.md"))
+    },
 }
 """From the repository's file to the site's page."""
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")

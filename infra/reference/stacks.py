@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 
 from infra.docstrings import fields, summary
+from infra.environments import Deploys, Environment
 from infra.reference import components, specs
 from infra.reference.markdown import code, either, page, prose, table
 from infra.settings import ENVIRONMENTS, KEYS, TAGS
@@ -45,6 +46,12 @@ def pages() -> Iterator[tuple[str, str]]:
             "### What a product says in Python",
             "A file of `stacks/` subclasses `stacks.product.Product`, and sets what is the product's own:",
             table(("attribute", "what it is"), _own()),
+            "## Environments",
+            "`stacks/environments.yaml` names the environments, in the order in which a change passes through them.",
+            "### An environment",
+            specs.keys(Environment, lambda name: "its repository" if name == "Deploys" else code(name)),
+            "### `deploys`",
+            specs.keys(Deploys, code),
             "## Stated use",
             f"{prose(inspect.getdoc(Usage) or '')} `slipway cost` tells what a stack costs *as used* by it.",
             specs.keys(Usage, code),
