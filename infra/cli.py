@@ -48,6 +48,7 @@ def explained(as_json: bool) -> Iterator[None]:
     from infra.kill_switch import NotStopped
     from infra.layer import NoLayer
     from infra.monitors import NoReport
+    from infra.new_product import NotMade
     from infra.reach import NotDeployed
     from infra.rehearsal.emulator.process import EmulatorError
     from infra.rehearsal.engine import DeploymentError, Interrupted, StateError
@@ -75,6 +76,7 @@ def explained(as_json: bool) -> Iterator[None]:
         EnvironmentsError,
         NoSuchVersion,
         NotDeployed,
+        NotMade,
         NoIncident,
         NoShadow,
         UnknownEndpoint,
@@ -1146,7 +1148,9 @@ def close_incident(
 
 
 app.command()(commands_bootstrap.bootstrap)
+app.command()(commands_bootstrap.doctor)
 app.command()(commands_product.schema)
+app.add_typer(commands_product.new, name="new")
 
 
 def _rehearsal() -> Any:

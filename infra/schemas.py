@@ -45,10 +45,12 @@ def made(names: Sequence[str] | None = None) -> dict[Path, str]:
     """Every schema that there is to be, by its file: of these stacks, or of all, and what products have in common."""
     documents = {name: document(name, find(name)) for name in (stacks() if names is None else names)}
     everything = {COMMON: _common(), **documents}
-    return {
-        FOLDER / f"{name}.json": json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-        for name, told in everything.items()
-    }
+    return {FOLDER / f"{name}.json": text(told) for name, told in everything.items()}
+
+
+def text(schema: Mapping[str, Any]) -> str:
+    """A schema as its file has it."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def stale() -> list[Path]:
@@ -72,11 +74,16 @@ def write() -> list[Path]:
 
 def document(name: str, stack: type[Stack]) -> dict[str, Any]:
     """The schema of a whole YAML of a stack; a product that may be told what every product may is short."""
-    said = {"const": name, "description": docstrings.summary(stack)}
+    description = docstrings.summary(stack)
     if issubclass(stack, Product) and stack.model_fields.keys() == Product.model_fields.keys():
-        own = {"properties": {"config": {"properties": {"slipway:stack": said}}}}
-        return {"$schema": DRAFT, "title": _title(name), "allOf": [{"$ref": f"{COMMON}.json"}, own]}
-    return {"$schema": DRAFT, "title": _title(name), **_whole(stack, said)}
+        return product(name, description)
+    return {"$schema": DRAFT, "title": _title(name), **_whole(stack, {"const": name, "description": description})}
+
+
+def product(name: str, description: str) -> dict[str, Any]:
+    """The schema of a product's YAMLs that may say what those of every product may."""
+    own = {"properties": {"config": {"properties": {"slipway:stack": {"const": name, "description": description}}}}}
+    return {"$schema": DRAFT, "title": _title(name), "allOf": [{"$ref": f"{COMMON}.json"}, own]}
 
 
 def _common() -> dict[str, Any]:
