@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from infra.changes import Changed
 from infra.environments import Environment, EnvironmentsError, environment, environments
-from infra.plan_text import kinds, title
+from infra.plan_words import kinds, title
 from infra.rehearsal.engine import Plan, Resource
 from infra.settings import Settings, SettingsError, load, stack_names
 from policies.cost.usage import Usage

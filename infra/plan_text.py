@@ -4,29 +4,22 @@ One line sums up. What follows is grouped by the components that the stack is co
 """
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import botocore.session
 
 from infra.changes import Changed, Changes, Cost, Reviewed, Value
+from infra.plan_words import NAMED, ROWS, is_code, kinds, listed, named, own_name, plural, said, some, title, words_of
 from infra.reports import escaped
 from infra.rights import TRUST, Rights, together
-from policies.rules import UNKNOWN, kind
+from policies.rules import kind
 
-NAMED: Final = 3
-"""Resources that are named where more of their kind are made or changed alike, and rights that are named of each."""
 ALIKE: Final = 5
 """Where one change is made to this many resources, it is told once for all of them."""
-ROWS: Final = 5
-"""Of each list, without `--full`."""
-WIDTH: Final = 60
-"""Characters of a value that are shown."""
-ABBREVIATIONS: Final = frozenset({"Api", "Aws", "Ecr", "Efa", "Eip", "Eks", "Gpu", "Iam", "Kms", "Sns", "Sqs", "Vpc"})
 VERBS: Final = {"create": "makes", "update": "changes", "replace": "replaces", "delete": "deletes"}
 MARKS: Final = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
 PATIENCE: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
@@ -119,17 +112,17 @@ def _against(changes: Changes) -> str:
 def _summary(changes: Changes, account: str) -> str:
     counts = Counter(each.op for each in changes.changed)
     done = ", ".join(f"{verb} {counts[op]}" for op, verb in VERBS.items() if counts[op])
-    said = [done or "nothing changes", *_dangers(changes)]
+    told = [done or "nothing changes", *_dangers(changes)]
     if changes.cost:
-        said.append(_more(changes.cost.expected_after - changes.cost.expected_before, changes))
+        told.append(_more(changes.cost.expected_after - changes.cost.expected_before, changes))
     gaining = [each for each in changes.rights if each.widened]
     if gaining and changes.since:
-        said.append(f"{len(gaining)} may do more: {_some([each.who for each in gaining])}")
+        told.append(f"{len(gaining)} may do more: {some([each.who for each in gaining])}")
     elif done and changes.since:
-        said.append("nobody may do more")
+        told.append("nobody may do more")
     if strange := [each.who for each in changes.rights if _from_outside(each, account)]:
-        said.append(f"others than this account and AWS's services come in: {_some(strange)}")
-    return "; ".join(said)
+        told.append(f"others than this account and AWS's services come in: {some(strange)}")
+    return "; ".join(told)
 
 
 def _dangers(changes: Changes) -> Iterator[str]:
@@ -137,11 +130,11 @@ def _dangers(changes: Changes) -> Iterator[str]:
     lost = [f"{each.loses.partition(' (')[0]} of {named(each, changes.stack)}" for each in gone if each.loses]
     stopped = [each.stops.partition(",")[0] for each in gone if each.stops]
     if lost:
-        yield f"LOSES {_some(lost)}"
+        yield f"LOSES {some(lost)}"
     elif gone:
         yield "loses no data"
     if stopped:
-        yield f"STOPS {_some(list(dict.fromkeys(stopped)))}"
+        yield f"STOPS {some(list(dict.fromkeys(stopped)))}"
     elif changes.changed and changes.since:
         yield "nothing goes down"
 
@@ -165,11 +158,6 @@ def _difference(usd: float) -> str:
     return "the same" if abs(usd) < 0.5 else f"${abs(usd):,.0f} {'more' if usd > 0 else 'less'}"
 
 
-def _some(words: Sequence[str]) -> str:
-    few = ", ".join(words[:NAMED])
-    return few + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
-
-
 # --- what is done -----------------------------------------------------------------------------------------------------
 
 
@@ -185,9 +173,9 @@ def _throughout(changed: Sequence[Changed]) -> tuple[list[Section], list[Changed
         if len(found[1]) >= ALIKE and len({each.component for each in found[1]}) > 1
     }
     lines = [
-        f"~ the code of {_plural('function', len(where))}"
-        if _is_code(value)
-        else f"~ {_said(value)}, in {len(where)} resources"
+        f"~ the code of {plural('function', len(where))}"
+        if is_code(value)
+        else f"~ {said(value)}, in {len(where)} resources"
         for value, where in common.values()
     ]
     rest = []
@@ -198,13 +186,9 @@ def _throughout(changed: Sequence[Changed]) -> tuple[list[Section], list[Changed
     return ([Section("Throughout the stack", tuple(lines))] if lines else []), rest
 
 
-def _is_code(value: Value) -> bool:
-    return value.path.partition(".")[0] == "code" or value.path == "sourceCodeHash"
-
-
 def _key(value: Value) -> str:
     """The same for changes that are told alike."""
-    if _is_code(value):
+    if is_code(value):
         return "code"
     return json.dumps([value.path, value.before, value.after], sort_keys=True, default=str)
 
@@ -221,7 +205,7 @@ def _components(changed: Sequence[Changed], stack: str, full: bool) -> list[Sect
         if urn not in untouched or full
     ]
     made = [f"+ {title(urn, stack)}: {kinds(groups[urn])}" for urn in untouched]
-    return sections if full or not made else [*sections, Section("Made", tuple(made), _plural("component", len(made)))]
+    return sections if full or not made else [*sections, Section("Made", tuple(made), plural("component", len(made)))]
 
 
 def _gravity(one: Changed) -> int:
@@ -271,13 +255,13 @@ def _because(one: Changed, full: bool) -> str:
     if one.op != "replace":
         return ""
     because = [value for value in one.values if value.path in one.because] or list(one.values)
-    return f", because AWS cannot change in place: {_listed(because, full)}"
+    return f", because AWS cannot change in place: {listed(because, full)}"
 
 
 def _together(same: Sequence[Changed], stack: str) -> str:
     if len(same) == 1:
         return named(same[0], stack)
-    return f"{_plural(_words(kind(same[0].type)), len(same))} ({_some([_name(each.name, stack) for each in same])})"
+    return f"{plural(words_of(kind(same[0].type)), len(same))} ({some([own_name(each.name, stack) for each in same])})"
 
 
 def _how_long(one: Changed) -> str:
@@ -303,123 +287,13 @@ def patience(type_: str) -> int:
 def _updated(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
     alike: defaultdict[str, list[Changed]] = defaultdict(list)
     for each in sorted(found, key=lambda each: (each.type, each.name)):
-        alike[json.dumps([each.type, _listed(each.values, True), each.notes, each.sure])].append(each)
+        alike[json.dumps([each.type, listed(each.values, True), each.notes, each.sure])].append(each)
     for same in alike.values():
         one = same[0]
         what = _together(same, stack)
         maybe = "" if one.sure else " perhaps"
-        yield f"~ {what}{maybe}: {_listed(one.values, full)}"
+        yield f"~ {what}{maybe}: {listed(one.values, full)}"
         yield from (f"    {note}" for note in one.notes)
-
-
-def _listed(values: Sequence[Value], full: bool) -> str:
-    said = list(dict.fromkeys(map(_said, values)))
-    shown = said if full else said[:NAMED]
-    return "; ".join(shown) + (f"; and {len(said) - len(shown)} more" if len(said) > len(shown) else "")
-
-
-def _said(value: Value) -> str:
-    """One value that changes, in short."""
-    if _is_code(value):
-        return "its code"
-    if value.before == value.after:  # a stand-in for what only AWS will say
-        return f"{value.path}, known after up"
-    before, after = _document(value.before), _document(value.after)
-    if before is not None and after is not None:
-        if "Statement" in (*before, *after):
-            return f"{value.path}: who may do what, see below"
-        if _entries(before) and _entries(after) and len(before) != len(after):
-            return f"{value.path} {len(before)} → {len(after)} entries"
-        differing = list(_differing(before, after, value.path))
-        if differing == [Value(value.path, before, after)]:  # lists of plain values
-            return f"{value.path} {_shown(before)} → {_shown(after)}"
-        if len(differing) > NAMED:
-            return f"{len(differing)} values in {value.path}"
-        return ", ".join(map(_said, differing))
-    if value.before is None or value.after is None:
-        return f"{value.path} {_shown(value.after)}" if value.before is None else f"no {value.path} any more"
-    return f"{value.path} {_shown(value.before)} → {_shown(value.after)}"
-
-
-def _entries(value: Any) -> bool:
-    """Whether it is a list of objects."""
-    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
-
-
-def _document(value: Any) -> Any:
-    """An object or a list, or what of them a text holds as JSON; None where it is none."""
-    if isinstance(value, dict | list):
-        return value
-    if not isinstance(value, str) or value[:1] not in ("{", "["):
-        return None
-    try:
-        return json.loads(value)
-    except ValueError:
-        return None
-
-
-def _differing(before: Any, after: Any, path: str) -> Iterator[Value]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in [*before, *(key for key in after if key not in before)]:
-            yield from _differing(before.get(key), after.get(key), f"{path}.{key}")
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _differing(old, new, f"{path}[{index}]")
-    elif before != after:
-        yield Value(path, before, after)
-
-
-def _shown(value: Any) -> str:
-    if value == UNKNOWN:
-        return "(known after up)"
-    words = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    words = " ".join(words.split()) or '""'
-    return words if len(words) <= WIDTH else f"{words[: WIDTH - 1]}…"
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def title(urn: str, stack: str) -> str:
-    """What a component is called: its class in words, and its own name where it is not the stack's."""
-    if not urn:
-        return "The stack itself"
-    _, _, types, name = urn.split("::", 3)
-    own = _name(name, stack)
-    words = _words(types.split("$")[-1].split(":")[-1])
-    return f"{words[0].upper()}{words[1:]}" + (f" {own}" if own else "")
-
-
-def named(one: Changed, stack: str) -> str:
-    """A resource as a reader calls it: `queue orders`."""
-    return f"{_words(kind(one.type))} {_name(one.name, stack) or one.name}"
-
-
-def _name(name: str, stack: str) -> str:
-    """A name without the stack's, with which nearly all begin."""
-    return "" if name == stack else name.removeprefix(f"{stack}-")
-
-
-def _words(name: str) -> str:
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+", re.sub(r"[vV]\d+$", "", name))
-    return " ".join(each.upper() if each in ABBREVIATIONS else each.lower() for each in parts)
-
-
-def kinds(made: Sequence[Changed]) -> str:
-    """How many there are of which kind: `3 metric alarms, 1 queue`."""
-    counts = Counter(_words(kind(each.type)) for each in made)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    told = [_plural(words, count) for words, count in ranked[:ROWS]]
-    left = sum(count for _, count in ranked[ROWS:])
-    return ", ".join(told) + (f" and {left} more" if left else "")
-
-
-def _plural(words: str, count: int) -> str:
-    if count == 1:
-        return f"1 {words}"
-    if words.endswith(("s", "x", "ch", "sh")):
-        return f"{count} {words}" if words.endswith("settings") else f"{count} {words}es"
-    return f"{count} {words[:-1]}ies" if re.search(r"[^aeiou]y$", words) else f"{count} {words}s"
 
 
 # --- money and rights -------------------------------------------------------------------------------------------------
@@ -454,7 +328,7 @@ def _moved(before: float, after: float) -> str:
 
 def _item(cost: Cost, changes: Changes) -> str:
     type_, name = cost.urn.split("::", 3)[2:]
-    what = f"{_words(kind(type_))} {_name(name, changes.stack) or name} ({cost.what})"
+    what = f"{words_of(kind(type_))} {own_name(name, changes.stack) or name} ({cost.what})"
     used, most = cost.expected_after - cost.expected_before, cost.ceiling_after - cost.ceiling_before
     if not changes.since:
         return f"${used:,.2f} as used, ${most:,.2f} at most: {what}"
@@ -468,8 +342,8 @@ def _rights(rights: Sequence[Rights], account: str, full: bool) -> Iterator[Sect
     if alike := [each for each in gaining if each not in apart]:
         roles = sum(each.who.startswith("role ") for each in alike)
         others = len(alike) - roles
-        told = [_plural("new role", roles)] if roles else []
-        told += [_plural("new caller", others)] if others else []
+        told = [plural("new role", roles)] if roles else []
+        told += [plural("new caller", others)] if others else []
         lines.append(
             f"{' and '.join(told)}, none of them assumed from outside this account (--full lists their rights)"
         )
@@ -479,7 +353,7 @@ def _rights(rights: Sequence[Rights], account: str, full: bool) -> Iterator[Sect
     if losing and full:
         yield Section("Who may do less", tuple(f"{each.who}: {together(each.loses)}" for each in losing))
     elif losing:
-        yield Section("Who may do less", (f"{_some([each.who for each in losing])} (--full says what)",))
+        yield Section("Who may do less", (f"{some([each.who for each in losing])} (--full says what)",))
 
 
 def _gained(rights: Rights, full: bool) -> str:

@@ -30,6 +30,7 @@ LONGEST = (
     "test_mutants",
     "test_registry",
     "test_feature_store",
+    "test_upgrade",
 )
 """Modules that take minutes: begun first, so that no processor waits for the last of them."""
 
