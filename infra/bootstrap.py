@@ -134,9 +134,10 @@ class SecretsKey(Part):
     def mend(self, aspect: str) -> None:
         arn = self.arn()
         if aspect == "usable":
-            with _unless("KMSInvalidStateException"):  # it is only disabled
-                self._kms.cancel_key_deletion(KeyId=arn)
-            self._kms.enable_key(KeyId=arn)
+            key = self._kms.describe_key(KeyId=arn)["KeyMetadata"]
+            if key["KeyState"] == "PendingDeletion":
+                self._kms.cancel_key_deletion(KeyId=key["KeyId"])
+            self._kms.enable_key(KeyId=key["KeyId"])
         elif aspect == "policy":
             policy = json.dumps(documents.key_policy(self._place))
             self._kms.put_key_policy(KeyId=arn, PolicyName="default", Policy=policy)

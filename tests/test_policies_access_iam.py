@@ -151,7 +151,7 @@ ACCEPTED = [
     ("iam-no-root-key", ACCESS_KEY, {"user": "pipeline"}),
     ("iam-no-user-policy", POLICY_ATTACHMENT, {"roles": ["a"], "users": []}),
     ("iam-no-inline", ROLE, {"inlinePolicies": []}),
-    ("iam-boundary", ROLE, {}),
+    ("iam-boundary", ROLE, {"permissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/slipway-boundary"}),
     ("iam-trust-no-wildcard", ROLE, trust({"AWS": A_ROLE})),
     (
         "iam-trust-no-wildcard",
