@@ -294,10 +294,13 @@ class Rehearsal:
         outcome = Outcome(emulator)
         for stack in stacks:
             settings = load(stack)
-            if isinstance(settings.program, Product):
-                self._up_product(engine, settings, outcome)
-            else:
-                outcome.deployments.append(self._deploy(engine, settings))
+            try:
+                if isinstance(settings.program, Product):
+                    self._up_product(engine, settings, outcome)
+                else:
+                    outcome.deployments.append(self._deploy(engine, settings))
+            finally:
+                self._remember(emulator, stack)
         if loss := restarts.untold(self.work):
             self._tell_of(loss, outcome)
         return outcome
@@ -317,15 +320,27 @@ class Rehearsal:
 
     def _expect_state_of(self, emulator: Emulator, stacks: Sequence[str]) -> None:
         """Raise StateError where a stack is in this very emulator, and its state is not here any more."""
-        record = self.work / "deployed.json"
-        known = json.loads(record.read_text("utf-8")) if record.exists() else {}
+        known = self._deployed()
         missing = [each for each in stacks if known.get(each) == emulator.instance and each not in self.store.stacks()]
         if missing:
             raise StateError(
                 f"{', '.join(map(str, map(self.store.path, missing)))}: missing, though the stack is in the emulator. "
                 "Put the file back, or begin anew: `slipway down local`, then `slipway up local`"
             )
-        write_atomically(record, json.dumps(known | dict.fromkeys(stacks, emulator.instance)))
+
+    def _remember(self, emulator: Emulator, stack: str) -> None:
+        """Note down that a stack is in this emulator, all of it or a part: those that come after it are not yet."""
+        if stack in self.store.stacks():
+            write_atomically(self._record, json.dumps(self._deployed() | {stack: emulator.instance}))
+
+    def _deployed(self) -> dict[str, str]:
+        """In which emulator each stack was deployed last."""
+        found: dict[str, str] = json.loads(self._record.read_text("utf-8")) if self._record.exists() else {}
+        return found
+
+    @property
+    def _record(self) -> Path:
+        return self.work / "deployed.json"
 
     def _up_product(self, engine: Engine, settings: Settings, outcome: Outcome) -> None:
         """Deploy a product; train and approve a model first where there is none to serve."""
