@@ -94,14 +94,10 @@ class Grid:
 
 def svg(picture: Picture, width: int, *, label: str) -> str:
     """The picture, so wide; as high as it takes."""
-    grid = _grid(picture, width)
-    nets = _nets(picture.arrows, grid)
-    paths = [_route(net, grid) for net in nets]
-    _ports(nets, paths, grid)
-    height = _stack_rows(grid)
+    grid, nets, height = _laid_out(picture, width)
     drawn = [
         *_frames(grid),
-        *(_net(net, ways, grid) for net, ways in zip(nets, paths, strict=True)),
+        *(_net(net, lines, grid) for net, lines in nets),
         *_headings(grid),
         *(_box(each) for each in grid.placed.values()),
     ]
@@ -109,6 +105,22 @@ def svg(picture: Picture, width: int, *, label: str) -> str:
         f'<svg class="picture" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="group" '
         f'aria-label="{escape(label)}">{"".join(drawn)}</svg>'
     )
+
+
+def laid_out(picture: Picture, width: int) -> tuple[Grid, list[tuple[Arrow, list[Point]]], float]:
+    """Where every box stands and how each arrow runs, before any of it is drawn; and how high that is."""
+    grid, nets, height = _laid_out(picture, width)
+    return grid, [one for net, lines in nets for one in zip(net.arrows, lines, strict=True)], height
+
+
+def _laid_out(picture: Picture, width: int) -> tuple[Grid, list[tuple[Net, list[list[Point]]]], float]:
+    grid = _grid(picture, width)
+    nets = _nets(picture.arrows, grid)
+    routes = [_route(net, grid) for net in nets]
+    _ports(nets, routes, grid)
+    height = _stack_rows(grid)
+    lines = [[_points(way, net, grid) for way in ways] for net, ways in zip(nets, routes, strict=True)]
+    return grid, list(zip(nets, lines, strict=True)), height
 
 
 # --- where everything stands ------------------------------------------------------------------------------------------
@@ -301,11 +313,10 @@ def _points(way: _Way, net: Net, grid: Grid) -> list[Point]:
     return [*points, (last[0], across(way.back)), last]
 
 
-def _net(net: Net, ways: Sequence[_Way], grid: Grid) -> str:
+def _net(net: Net, lines: Sequence[Sequence[Point]], grid: Grid) -> str:
     titles = {key: each.box.title for key, each in grid.placed.items()}
     told = "; ".join(f"{titles[each.start]} → {titles[each.end]}: {each.what}" for each in net.arrows)
     way = net.arrows[0].way
-    lines = [_points(each, net, grid) for each in ways]
     paths = "".join(f'<path d="{_path(points)}"/>' for points in lines)
     tips = "".join(dict.fromkeys(_tip(points) for points in lines))
     return f'<g class="arrow {way}"><title>{escape(told)}</title>{paths}{tips}</g>'

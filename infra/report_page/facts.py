@@ -160,9 +160,17 @@ def gather(stack: str, rehearsal: Rehearsal, *, planned: bool = False, at: datet
     deployed, why = (None, "it was asked for as it is planned (--planned)") if planned else _reached(stack)
     local = deployed is not None and deployed.settings.environment == "local"
     plans = rehearsal.plan([*needs, stack]) if local else rehearsal.plan_offline([*needs, stack])
+    live = ask(deployed, plans[-1][1] if local else None) if deployed else None
+    return facts_of(plans, live=live, why="" if deployed else why, at=at)
+
+
+def facts_of(
+    plans: Sequence[tuple[Settings, Plan]], *, live: Live | None, why: str = "", at: datetime | None = None
+) -> Facts:
+    """What the plan of a stack tells, the last of `plans`; before it are those of the stacks that it stands on."""
     settings, plan = plans[-1]
-    pictures = {one.stack: picture(graph(one.stack, its.resources), one.program.needs) for one, its in plans}
-    live = _ask(deployed, plan if local else None) if deployed else None
+    graphs = {one.stack: graph(one.stack, its.resources) for one, its in plans}
+    pictures = {one.stack: picture(graphs[one.stack], one.program.needs) for one, _ in plans}
     return Facts(
         settings=settings,
         plan=plan,
@@ -170,12 +178,12 @@ def gather(stack: str, rehearsal: Rehearsal, *, planned: bool = False, at: datet
         commit=_commit(),
         report=check([(settings, plan)]),
         cost=costs(plans),
-        graph=graph(stack, plan.resources),
-        picture=pictures.pop(stack),
+        graph=graphs[settings.stack],
+        picture=pictures.pop(settings.stack),
         beneath=pictures,
         alarms=_alarms(plan, live),
         live=live,
-        why="" if deployed else why,
+        why=why,
     )
 
 
@@ -207,11 +215,14 @@ def _commit() -> str:
 # --- what runs --------------------------------------------------------------------------------------------------------
 
 
-def _ask(deployed: reach.Deployed, plan: Plan | None) -> Live:
-    """Ask where it runs; what fails is noted, and the rest is asked still."""
+def ask(deployed: reach.Deployed, plan: Plan | None) -> Live:
+    """Ask where it runs; what fails is noted, and the rest is asked still.
+
+    `plan` is what an `up` would do there, where that is known.
+    """
     unknown: dict[str, str] = {}
 
-    def ask(what: str, question: Callable[[], T]) -> T | None:
+    def known(what: str, question: Callable[[], T]) -> T | None:
         try:
             return question()
         except (reach.NotDeployed, monitors.NoReport, history.UnknownEndpoint) as error:
@@ -221,20 +232,20 @@ def _ask(deployed: reach.Deployed, plan: Plan | None) -> Live:
         return None
 
     settings, client, outputs = deployed.settings, deployed.client, deployed.outputs
-    found: dict[str, Any] = {"states": ask("alarms", partial(_states, deployed))}
+    found: dict[str, Any] = {"states": known("alarms", partial(_states, deployed))}
     if name := outputs.get("endpoint_name"):
-        found["endpoint"] = ask(
+        found["endpoint"] = known(
             "endpoint", lambda: client("sagemaker").describe_endpoint(EndpointName=name) | {"ResponseMetadata": None}
         )
-        found["releases"] = ask(
+        found["releases"] = known(
             "releases", lambda: history.history(client("s3"), deployed.output("ledger_bucket"), str(name))
         )
     if group := outputs.get("model_package_group_name"):
-        found["waiting"] = ask("approvals", partial(_waiting, client, str(group)))
+        found["waiting"] = known("approvals", partial(_waiting, client, str(group)))
     if "incidents_uri" in outputs:
-        found["incidents"] = ask("incidents", lambda: incidents.listed(deployed, closed=True))
+        found["incidents"] = known("incidents", lambda: incidents.listed(deployed, closed=True))
     if "reports_uri" in outputs:
-        series = {each: ask(each, partial(_reports, deployed, each)) for each in monitors.MONITORS}
+        series = {each: known(each, partial(_reports, deployed, each)) for each in monitors.MONITORS}
         found["reports"] = {name: read[0] for name, read in series.items() if read and read[0]}
         found["thinned"] = {name: read[1] for name, read in series.items() if read and read[1] > len(read[0])}
     where = (

@@ -24,7 +24,7 @@ from infra.report_page.picture import Picture
 from infra.report_page.series import WATCHED
 from policies.exceptions import SHOWN
 
-WIDTHS: Final[Mapping[str, int]] = {"narrow": 328, "middle": 860, "wide": 1090}
+WIDTHS: Final[Mapping[str, int]] = {"on-phone": 328, "on-paper": 860, "on-screen": 1090}
 """How wide a picture is drawn, for which the page has room on a phone, on paper, and on a screen."""
 MOST_ENTRIES: Final = 40
 MOST_INCIDENTS: Final = 25

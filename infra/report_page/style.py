@@ -87,7 +87,7 @@ stroke-linejoin:round}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;list-style:none;padding:0;margin:.4rem 0;font-size:.88rem;
 color:var(--dim)}
 .legend svg{display:inline;width:34px;height:10px}
-.narrow,.middle{display:none}
+.on-phone,.on-paper{display:none}
 .chart text{font:10.5px system-ui,sans-serif;fill:var(--dim)}
 .chart .line{fill:none;stroke:var(--now);stroke-width:1.5}
 .chart .dot{fill:var(--now)}
@@ -116,8 +116,8 @@ color:var(--dim)}
 .key i.budget{width:2px;background:var(--violated)}
 td:last-child .bar{width:100%}
 footer{margin-top:3rem;color:var(--dim);font-size:.85rem}
-@media (max-width:1130px){.wide{display:none}.middle{display:block}}
-@media (max-width:740px){.middle{display:none}.narrow{display:block}
+@media (max-width:1130px){.on-screen{display:none}.on-paper{display:block}}
+@media (max-width:740px){.on-paper{display:none}.on-phone{display:block}
 h1{font-size:1.4rem}
 .plots{grid-template-columns:1fr}
 table.rows thead{position:absolute;left:-99rem}
@@ -140,8 +140,8 @@ table.money td:first-child::before{content:none}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{max-width:none;font-size:10.5pt;padding:0}
 nav,.skip{display:none}
-.wide,.narrow{display:none}
-.middle{display:block}
+.on-screen,.on-phone{display:none}
+.on-paper{display:block}
 h2,h3,h2+p,summary{break-after:avoid}
 figure,tr,.tiles li,.picture{break-inside:avoid}
 .picture{max-height:235mm}
