@@ -8,10 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError
+
+from infra.reach import client_of
 from infra.rehearsal.emulator import process
 from infra.rehearsal.session import WORK
 from infra.rehearsal.state import write_atomically
-from infra.settings import ROOT, pulumi, stack_file
+from infra.settings import ROOT, load, pulumi, stack_file
 
 PACKS = ("encryption", "access", "cost", "reliability")
 
@@ -32,6 +35,8 @@ def up(stacks: Sequence[str], *, local: bool, port: int | None = None) -> int:
             f"{', '.join(stacks)}: deployed with the Pulumi CLI, which is not on PATH. Install it "
             f"(https://www.pulumi.com/docs/install/), then run this again, or:\n{typed}"
         )
+    if not local:
+        _expect_credentials_of(stacks)
     environment = _rehearsal_environment(port) if local else dict(os.environ)
     for stack in stacks:
         # The rehearsal's passphrase provider writes its salt into the configuration, which must not change ours.
@@ -52,11 +57,32 @@ def down(stacks: Sequence[str]) -> int:
     if shutil.which("pulumi") is None:
         typed = "\n".join(f"  {shlex.join([*pulumi(stack), 'destroy', '--stack', stack])}" for stack in stacks)
         raise CloudError(f"{', '.join(stacks)}: removed with the Pulumi CLI, which is not on PATH; it does:\n{typed}")
+    _expect_credentials_of(stacks)
     for stack in stacks:
         code = subprocess.run([*pulumi(stack), "destroy", "--stack", stack], cwd=ROOT).returncode
         if code:
             return code
     return 0
+
+
+def _expect_credentials_of(stacks: Sequence[str]) -> None:
+    """Raise CloudError unless the credentials are of every stack's account, before anything runs.
+
+    The provider refuses as well (`aws:allowedAccountIds`), but only once it is asked for the first resource.
+    """
+    for settings in map(load, stacks):
+        try:
+            caller = client_of(settings)("sts").get_caller_identity()
+        except BotoCoreError as error:
+            raise CloudError(
+                f"{settings.stack}: there are no AWS credentials ({error}): set AWS_PROFILE to one of account "
+                f"{settings.account_id}"
+            ) from None
+        if caller["Account"] != settings.account_id:
+            raise CloudError(
+                f"{settings.stack} belongs to account {settings.account_id}, and your credentials are "
+                f"{caller['Arn']}: nothing was done. Set AWS_PROFILE to one of that account"
+            )
 
 
 def _select(stack: str, environment: Mapping[str, str]) -> None:
