@@ -26,6 +26,8 @@ NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST: Final = 24
 """Characters of a product's name: names of AWS's resources are made of it and the environment's."""
 LINE: Final = 120
+PURPOSE: Final = "whether a subscriber leaves"
+"""Of the example's model."""
 DESCRIPTION: Final = "Answers one request after another."
 """Of the product's class: the JSON Schema of its YAMLs shows it."""
 IMAGE: Final = "arn:aws:ecr:us-east-1:683313688378:repository/sagemaker-scikit-learn"
@@ -78,7 +80,7 @@ def make(wanted: Wanted) -> Made:
         raise NotMade(str(error)) from error
     except ValueError as error:
         raise NotMade(f"{wanted.file}: {error}") from error
-    purpose = _prose(wanted.purpose) or f"whether {table.label} is {table.positive}"
+    purpose = _prose(wanted.purpose) or _prose(PURPOSE if wanted.file is None else _told(table))
     shared: dict[str, Any] = {
         "name": wanted.name,
         "module": module,
@@ -158,6 +160,11 @@ def _table(wanted: Wanted) -> Table:
     if wanted.file is None:
         return example()
     return read(wanted.file, wanted.label, wanted.record_id, wanted.time, wanted.positive)
+
+
+def _told(table: Table) -> str:
+    """What a model of a table tells, as far as the table says."""
+    return f"whether {table.label} is {table.positive}"
 
 
 def _schema(module: str, table: Table) -> FeatureSchema:

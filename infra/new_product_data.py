@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import random
 import re
 from collections import Counter
@@ -292,6 +293,7 @@ def _time(source: str, column: str, row: int, text: str) -> str:
 
 def gate_of(schema: FeatureSchema, table: Table) -> Gate:
     """A gate a little below what a first model reaches. Raises DataError where that is hardly better than guessing."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the table is small: threads would wait for each other
     import numpy as np
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import train_test_split
