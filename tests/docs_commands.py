@@ -85,6 +85,7 @@ OTHERS: dict[str, frozenset[str] | None] = {
     "gh": words("api auth pr repo run secret variable workflow"),
     "kubectl": words("apply cordon create delete describe drain explain get logs top uncordon wait"),
     "crane": words("copy auth digest"),
+    "docker": words("build login pull push run tag"),
     "uv": words("run sync lock pip python"),
     **dict.fromkeys(
         words(
