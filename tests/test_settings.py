@@ -9,6 +9,7 @@ import yaml
 
 from infra import settings
 from infra.settings import SettingsError, check, load, stacks_of
+from stacks import known
 
 PLATFORM = "platform-prod"
 PRODUCT = "employment-prod"
@@ -91,7 +92,7 @@ WRONG_PLATFORM = {
     "aws:allowedAccountIds": ([777788889999], "12 digits in quotes"),
     "slipway:usd_per_month": (-5, "set dollars a month above 0"),
     "slipway:permissions_boundary": ("bounds", "'bounds' is no policy's ARN"),
-    "slipway:stack": ("plattform", "it can be employment or platform"),
+    "slipway:stack": ("plattform", f"it can be {', '.join(known()[:-1])} or {known()[-1]}"),
 }
 
 
@@ -196,7 +197,11 @@ def test_a_stack_is_named_after_an_environment() -> None:
 
 
 def test_an_environment_stands_for_its_stacks_each_after_what_it_needs() -> None:
-    assert stacks_of(["prod"]) == ["platform-prod", "employment-bulk-prod", "employment-prod"]
+    everything = stacks_of(["prod"])
+    assert {"platform-prod", "employment-bulk-prod", "employment-prod"} <= {*everything}
+    assert {*everything} == {stack for stack in settings.stack_names() if stack.endswith("-prod")}
+    for stack in everything:
+        assert all(everything.index(needed) < everything.index(stack) for needed in load(stack).program.needs)
     assert stacks_of(["employment-dev", "platform-dev"]) == ["platform-dev", "employment-dev"]
     assert stacks_of(["employment-dev"]) == ["employment-dev"]
 
