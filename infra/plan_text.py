@@ -87,7 +87,7 @@ def tell(review: Reviewed, *, full: bool = False) -> Told:
     changes = review.changes
     if changes.refused:
         refused = Section("It would fail", tuple(changes.refused.splitlines()))
-        return Told(f"{changes.stack}: cannot be deployed like this", _against(changes), (refused,))
+        return Told(f"{changes.stack}: cannot be deployed like this", _against(review), (refused,))
     throughout, rest = _throughout(changes.changed)
     sections = (
         *throughout,
@@ -97,12 +97,14 @@ def tell(review: Reviewed, *, full: bool = False) -> Told:
         *([Section("Not known", changes.not_known)] if changes.not_known else []),
     )
     summary = f"{changes.stack}: {_summary(changes, review.settings.account_id)}{_over(review)}"
-    return Told(summary, _against(changes), sections)
+    return Told(summary, _against(review), sections)
 
 
-def _against(changes: Changes) -> str:
-    if changes.since:
-        return f"compared with {changes.since}"
+def _against(review: Reviewed) -> str:
+    if review.changes.since:
+        return f"compared with {review.changes.since}"
+    if review.settings.environment == "local":
+        return "as if nothing existed, for no rehearsal of it runs"
     return "as if nothing existed; give --since what `pulumi stack export` wrote, to compare with what is deployed"
 
 

@@ -74,6 +74,20 @@ def test_nothing_is_said_of_nothing(told: Callable[..., str]) -> None:
     ]
 
 
+def test_the_first_deployment_is_told_as_such(told: Callable[..., str]) -> None:
+    lines = told(None, queue()).splitlines()
+    assert lines[:7] == [
+        f"{STACK}: makes 1; costs $0 a month as used",
+        "  as if nothing existed, for no rehearsal of it runs",
+        "",
+        "  Made  (1 component)",
+        "    + The stack itself: 1 queue",
+        "",
+        "  Cost a month  (within the budget of $10)",
+    ]
+    assert re.fullmatch(r"    \$0\.\d\d as used, \$\d\.\d\d at most: queue orders \(requests .*\)", lines[8])
+
+
 def test_a_value_is_told_as_it_is_and_as_it_becomes(told: Callable[..., str]) -> None:
     said = told(queue(visibility_timeout_seconds=30), queue(visibility_timeout_seconds=60))
     assert f"{STACK}: changes 1; nothing goes down; costs what it did; nobody may do more" in said
