@@ -24,7 +24,7 @@ TIERS: Final = {"standard library": (), "msgspec": ("msgspec",), "numpy": ("msgs
 """What `profile` can read with, and the packages it needs, the fastest last."""
 TIER: Final = [tier for tier, needed in TIERS.items() if all(map(find_spec, needed))][-1]
 """What `profile` reads with where it is not told."""
-BLOCK_BYTES: Final = 400_000
+BLOCK_BYTES: Final = 200_000
 """So much is read at a time. In larger blocks the values leave the processor's cache before they are counted."""
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, RecursionError, csv.Error)
 

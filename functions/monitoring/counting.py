@@ -206,7 +206,7 @@ def numpy_numbers(loads: Callable[[str], Any]) -> Callable[[Sequence[Tally]], Co
     import numpy as np
     from numpy.typing import NDArray
 
-    waiting_rows = 32_768
+    waiting_rows = 16_384
     part_rows = 8192
 
     class NumpyNumbers:
