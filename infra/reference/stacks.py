@@ -35,8 +35,8 @@ def pages() -> Iterator[tuple[str, str]]:
             "A stack is a Python file of `stacks/`, which says what is deployed, and a YAML file beside it for each"
             f" environment, `Pulumi.NAME-ENVIRONMENT.yaml`: {either([code(each) for each in ENVIRONMENTS])}. A key that"
             " is unknown, missing or out of its limits is an error with the file, the key and what it may be.",
-            "The same stands in `stacks/schemas/` as JSON Schemas, which the first line of each YAML file names: an editor"
-            " with a YAML language server completes keys, says what they are for, and marks mistakes.",
+            "The same stands in `stacks/schemas/` as JSON Schemas, which the first line of each YAML file names: an"
+            " editor with a YAML language server completes keys, says what they are for, and marks mistakes.",
             "## Keys of the file",
             table(("key", "what it is"), ((code(each), TEXTS.get(each, "")) for each in keys)),
             "## The platform",
