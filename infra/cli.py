@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -720,14 +721,21 @@ def approve(
     version: Annotated[int, typer.Argument(help="The version of its registry.")],
     reviewer: Annotated[str, typer.Option("--as", help="Your name: it stands in the ledger. Not that of who trained.")],
     why: Annotated[str, typer.Option(help="What you looked at, and what you think of it.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until its release ends; exit code 1 where it fails.")] = False,
 ) -> None:
     """Approve a version as a second person, in the registry's role for approvers; its release starts by itself."""
     with explained(False):
+        from infra import releases
         from infra.approvals import approve as approved
         from infra.reach import reach
 
-        arn = approved(reach(stack), version, reviewer, why)
-        show.say(f"{arn} is approved by {reviewer}: follow its release with `slipway history {stack}`")
+        deployed, at = reach(stack), datetime.now(UTC)
+        arn = approved(deployed, version, reviewer, why)
+        if not wait:
+            show.say(f"{arn} is approved by {reviewer}: follow its release with `slipway history {stack}`")
+            return
+        show.say(f"{arn} is approved by {reviewer}")
+        _finish_release(releases.after_approval(deployed.client, stack, arn, at, say=show.say), False)
 
 
 api = typer.Typer(help="The prediction API of a product, for those who call it.", no_args_is_help=True)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -19,6 +20,10 @@ Say = Callable[[str], None]
 POLL_SECONDS: Final = 0.5
 QUICK_POLLS: Final = 120
 SLOW_POLL_SECONDS: Final = 5.0
+STARTS_SECONDS: Final = 300.0
+"""How long an approval may take to start its release: EventBridge passes it on within seconds, as a rule."""
+CLOCKS: Final = timedelta(minutes=1)
+"""By how much the caller's clock may be ahead of AWS's."""
 INCIDENT: Final = re.compile(r" \(incident note: (s3://\S+)\)$")
 
 DOING: Final = {
@@ -122,10 +127,35 @@ def _run(client: Client, endpoint: str, name: str, asked: Mapping[str, Any], say
         if error.response["Error"]["Code"] != "StateMachineDoesNotExist":
             raise
         raise NoRelease(f"there is no state machine {endpoint}-release: deploy the stack {endpoint} first") from error
-    doing = ""
+    return _follow(client, endpoint, execution, asked, say, begun)
+
+
+def after_approval(
+    client: Client, endpoint: str, package: str, approved: datetime, *, say: Say, seconds: float = STARTS_SECONDS
+) -> Result:
+    """Follow the release that the approval of `package` has started. Raises NoRelease where none begins in time."""
+    states, (account, region), begun = client("stepfunctions"), _where(client), time.monotonic()
+    machine = f"arn:aws:states:{region}:{account}:stateMachine:{endpoint}-release"
+    while True:
+        for each in states.list_executions(stateMachineArn=machine, maxResults=20)["executions"]:
+            if each["startDate"] >= approved - CLOCKS:
+                given = states.describe_execution(executionArn=each["executionArn"])["input"]
+                if f'"{package}"' in given:
+                    return _follow(client, endpoint, each["executionArn"], {"model_package_arn": package}, say, begun)
+        if time.monotonic() - begun > seconds:
+            raise NoRelease(
+                f"no release of {package} has begun within {seconds:.0f} s of its approval: "
+                f"`slipway release {endpoint} {package.rpartition('/')[2]}` starts one"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _follow(client: Client, endpoint: str, execution: str, asked: Mapping[str, Any], say: Say, begun: float) -> Result:
+    """Say what an execution does, each thing once, and how it ended."""
+    states, told = client("stepfunctions"), set[str]()
     for state in states_of(states, execution):
-        if state in DOING and state != doing:
-            doing = state
+        if state in DOING and state not in told:
+            told.add(state)
             say(f"{endpoint} {DOING[state]}")
     ended = states.describe_execution(executionArn=execution)
     output = json.loads(ended.get("output") or "{}")

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.release import incident
-from infra import cli, monitors, pipelines, versions
+from infra import cli, monitors, pipelines, releases, versions
 from infra.reach import Deployed
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package/churn-dev"
@@ -188,3 +188,48 @@ def test_a_rollback_without_a_version_before_names_no_version() -> None:
     )
     assert found.what == "the version before did not go live: there is none to go back to"
     assert found.needs[-1] == "once that is mended: `slipway rollback churn-dev`"
+
+
+class Machines:
+    """Step Functions with one execution, of a version, that began at a time."""
+
+    meta = SimpleNamespace(region_name="us-east-1")
+
+    def __init__(self, version: int, began: datetime) -> None:
+        self.version, self.began = version, began
+
+    def get_caller_identity(self) -> Mapping[str, str]:
+        return {"Account": "123456789012"}
+
+    def list_executions(self, stateMachineArn: str, maxResults: int) -> Mapping[str, Any]:
+        assert stateMachineArn.endswith(":stateMachine:churn-dev-release")
+        return {"executions": [{"executionArn": "run", "startDate": self.began}][:maxResults]}
+
+    def describe_execution(self, executionArn: str) -> Mapping[str, Any]:
+        return {"status": "SUCCEEDED", "input": json.dumps({"model_package_arn": f"{GROUP}/{self.version}"})}
+
+    def get_paginator(self, _: str) -> Pages:
+        waited = [{"stateEnteredEventDetails": {"name": name}} for name in ("Lock", "Wait for our turn") * 3]
+        return Pages({"events": [*waited, {"stateEnteredEventDetails": {"name": "Verify"}}]})
+
+
+def test_the_release_that_an_approval_starts_is_followed_and_each_thing_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(releases, "live_package", lambda *_: f"{GROUP}/2")
+    said: list[str] = []
+    found = releases.after_approval(lambda _: Machines(2, BEGAN), "churn-dev", f"{GROUP}/2", BEGAN, say=said.append)
+    assert found.ok and found.lines()[0].startswith("churn-dev serves version 2, after")
+    assert [each.partition(" ")[2] for each in said] == [
+        "asks for its turn",
+        "waits for its turn: another release of this endpoint runs",
+        "verifies signature, digests, gate and approval",
+    ]
+
+
+@pytest.mark.parametrize(("version", "later"), [(1, timedelta()), (2, timedelta(hours=1)), (12, timedelta())])
+def test_a_release_of_another_version_or_of_before_is_not_the_approval_s(version: int, later: timedelta) -> None:
+    with pytest.raises(releases.NoRelease, match="slipway release churn-dev 2"):
+        releases.after_approval(
+            lambda _: Machines(version, BEGAN), "churn-dev", f"{GROUP}/2", BEGAN + later, say=print, seconds=0
+        )
