@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,26 @@ def test_equal_changes_in_one_component_are_one_line(told: Callable[..., str]) -
         return lambda: [aws.sqs.Queue(n, name=n, delay_seconds=delay) for n in ("a", "b", "c", "d")] and None
 
     assert "~ 4 queues (a, b, c and 1 more): delaySeconds 1 → 5" in told(queues(1), queues(5))
+
+
+def test_code_that_was_deployed_from_another_machine_is_only_compared(told: Callable[..., str], tmp_path: Path) -> None:
+    """A state names the files that code was made of, and they may be gone."""
+
+    def function(folder: str, text: str) -> Build:
+        def build() -> None:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "app.py").write_text(text, "utf-8")
+            archive = pulumi.FileArchive(str(tmp_path / folder))
+            role = f"arn:aws:iam::{ACCOUNT}:role/f"
+            aws.lambda_.Function("f", name="f", role=role, runtime="python3.12", handler="app.handler", code=archive)
+
+        return build
+
+    def elsewhere() -> None:
+        function("now", "now = 1")()
+        shutil.rmtree(tmp_path / "then", ignore_errors=True)
+
+    assert "~ function f: its code" in told(function("then", "then = 1"), elsewhere)
 
 
 def test_a_document_is_told_by_what_differs_in_it(told: Callable[..., str]) -> None:

@@ -127,14 +127,15 @@ class AwsProvider:
             if (output not in inputs or output in row.structured) and not (output == "arn" and row.arn)
         }
         known = {key: symbol(key, name) if value == UNKNOWN else value for key, value in inputs.items()}
-        values = self._values(row, known, {**told, "uuid": symbol("uuid", name)})
+        # Of a state, what a function's code was made of may be gone by now, or never have been on this machine.
+        values = self._values(row, known, {**told, "uuid": symbol("uuid", name), "zip": b""})
         self._derive(row, values)
         # What AWS adds to an input, only a deployment tells.
         added = {output: told[output] for output in row.structured if output in told}
         return {**told, **_public(inputs), **added, **{key: values[key] for key in _derived(row) if key in values}}
 
     def _is_looked_up(self, row: Type, name: str, inputs: Props) -> bool:
-        return fill(row.looked_up[name][1], self._values(row, inputs, {})) is not None
+        return fill(row.looked_up[name][1], self._values(row, inputs, {"zip": b""})) is not None
 
     def renewed(self, type_: str) -> tuple[str, ...]:
         """The outputs that every update of such a resource changes: not known again until it is done."""
