@@ -144,9 +144,9 @@ def strip(found: Sequence[Mapping[str, Any]], over: Stretch, title: str) -> str:
     heights = {"violated": 14, "stable": 8, "insufficient": 4}
     drawn = []
     for each in found:
-        x, tall = over.x(moment(each["time"])) - 1.5, heights.get(each["status"], 4)
+        x, tall = over.x(moment(each["time"])) - 1, heights.get(each["status"], 4)
         told = escape(f"{_clock(moment(each['time']))}: {each['status']}. {each['summary']}")
-        place = f'x="{x:.1f}" y="{16 - tall}" width="3" height="{tall}"'
+        place = f'x="{x:.1f}" y="{16 - tall}" width="2" height="{tall}"'
         drawn.append(f'<rect class="{escape(each["status"])}" {place}><title>{told}</title></rect>')
     counts = {name: sum(each["status"] == name for each in found) for name in heights}
     told = f"{title}: {len(found)} windows, {counts['violated']} with something wrong, {counts['stable']} well"

@@ -67,6 +67,7 @@ td.n{white-space:nowrap}
 figure{background:var(--paper)}
 figcaption{font-size:.85rem;line-height:1.35}
 section:first-child h2{border:0;margin-top:1rem}
+.windows{margin:.3rem 0 .5rem}
 .windows svg.stretched{width:100%;height:17px}
 .picture{display:block;width:auto;max-width:100%;height:auto}
 .picture text{font:11.5px system-ui,sans-serif;fill:var(--dim)}
