@@ -84,15 +84,15 @@ def read(path: Path) -> Recording:
         return Recording({name: file.read() for name, file in members.items() if file})
 
 
-def write(recording: Recording, path: Path) -> None:
-    """Write a recording; the same bytes for the same contents."""
+def write(recording: Recording, path: Path, *, preset: int = 9 | lzma.PRESET_EXTREME) -> None:
+    """Write a recording; the same bytes for the same contents. `preset` is lzma's: how hard it is compressed."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, contents in sorted(recording.files.items()):
             entry = tarfile.TarInfo(name)
             entry.size = len(contents)
             archive.addfile(entry, io.BytesIO(contents))
-    path.write_bytes(lzma.compress(packed.getvalue(), preset=9 | lzma.PRESET_EXTREME))
+    path.write_bytes(lzma.compress(packed.getvalue(), preset=preset))
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
@@ -204,7 +204,8 @@ class _Replay:
             "aws": AwsProvider(settings.region, settings.account_id, settings.tags, self._endpoint),
             "kubernetes": KubernetesProvider(self._work),
         }
-        left = {each.urn: each for each in imported(document, lambda sealed: "").ordered()}
+        recorded = imported(document, lambda sealed: "").ordered()
+        left = {each.urn: each for each in recorded}
         with StateStore(self._work).open(stack) as state, ThreadPoolExecutor(8) as pool:
             running: dict[Future[Record], str] = {}
             while left or running:
@@ -215,6 +216,9 @@ class _Replay:
                 for each in done:
                     del running[each]
                     state.put(each.result())
+            for was in recorded:  # components, and the stack, came before what their outputs tell of
+                if not was.custom:
+                    state.put(replace(was, outputs=self._now(was.outputs)))
 
     def _make(self, was: Record, providers: Mapping[str, Provider]) -> Record:
         inputs, outputs = self._now(was.inputs), self._now(was.outputs)
