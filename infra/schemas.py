@@ -5,6 +5,7 @@ a program can say (one value against another) is checked there alone. Draft 7, w
 """
 
 import json
+import os
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -226,6 +227,4 @@ def _definitions(schema: Any, definitions: Mapping[str, Any]) -> Iterator[dict[s
 
 def header(folder: Path, stack: str) -> str:
     """The line by which a YAML in `folder` names the schema of its stack."""
-    up = "../" * len(folder.relative_to(ROOT / "stacks" if folder.is_relative_to(ROOT / "stacks") else ROOT).parts)
-    place = "schemas" if folder.is_relative_to(ROOT / "stacks") else "stacks/schemas"
-    return f"# yaml-language-server: $schema={up}{place}/{stack}.json"
+    return f"# yaml-language-server: $schema={Path(os.path.relpath(FOLDER / f'{stack}.json', folder)).as_posix()}"
