@@ -105,6 +105,12 @@ def _framework(published: str) -> str:
     return max((each for each in FRAMEWORKS if published.startswith(each)), key=len, default="")
 
 
+def _published(control: str) -> str:
+    """A published control, with where its source is published."""
+    framework = _framework(control)
+    return f"[{prose(control)}]({FRAMEWORKS[framework][1]})" if framework else prose(control)
+
+
 def _pack(found: list[Rule]) -> Iterator[str]:
     by_service: dict[str, list[Rule]] = {}
     for each in found:
@@ -117,7 +123,7 @@ def _pack(found: list[Rule]) -> Iterator[str]:
             if each.fix:
                 yield f"To mend it: {prose(each.fix)}"
             if each.published:
-                yield f"Implements {', '.join(prose(one) for one in each.published)}."
+                yield f"Implements {', '.join(_published(one) for one in each.published)}."
             if each.types:
                 yield f"Looks at {', '.join(code(one) for one in each.types)}."
             if each.always:
