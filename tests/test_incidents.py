@@ -639,3 +639,8 @@ class TestTheCommand:
         file.write_text(filled_in(asked.stdout, Impact="none"))
         other = slipway("close", "world-1", "--review", str(file))
         assert other.exit_code == 1 and "by ann" in other.output
+
+
+@pytest.mark.parametrize(("told", "written"), [("700.0", "700.0"), ("7. seven", r"7\. seven"), ("# big", r"\# big")])
+def test_a_number_in_a_note_stays_a_number_and_no_text_becomes_a_list(told, written):
+    assert note._text(told) == written

@@ -190,7 +190,8 @@ def _text(told: str) -> str:
     """A text that stays one: no HTML, no links, no heading; what is between backquotes is code."""
     parts = re.split(r"(`[^`]*`)", line(told))
     plain = "".join(part if part[:1] == "`" else re.sub(r"([<`]|(?<=\])\()", r"\\\1", part) for part in parts)
-    return re.sub(r"^([#>+*|-]|\d+[.)])", r"\\\1", plain)
+    plain = re.sub(r"^([#>+*|-])", r"\\\1", plain)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", plain)  # no list, but 700.0 is a number
 
 
 def _cell(told: str) -> str:
