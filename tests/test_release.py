@@ -573,9 +573,31 @@ KINDS: dict[str, EndpointSpec] = {
 }
 
 
+def stay_awake(product: Product) -> None:
+    """Nobody asks a test's endpoint for a while: it is not to fall asleep, for what is asleep is replaced untried."""
+    product.user.client("application-autoscaling").register_scalable_target(
+        ServiceNamespace="sagemaker",
+        ResourceId=f"inference-component/{product.name}",
+        ScalableDimension="sagemaker:inference-component:DesiredCopyCount",
+        SuspendedState={"DynamicScalingInSuspended": True},
+    )
+
+    def in_service() -> Any:
+        found = product.sagemaker.describe_inference_component(InferenceComponentName=product.name)
+        return found["RuntimeConfig"] if found["InferenceComponentStatus"] == "InService" else None
+
+    if not until(in_service, "it is in service", 120)["CurrentCopyCount"]:  # on a slow machine, it sleeps by now
+        product.sagemaker.update_inference_component_runtime_config(
+            InferenceComponentName=product.name, DesiredRuntimeConfig={"CopyCount": 1}
+        )
+        until(lambda: (in_service() or {}).get("CurrentCopyCount"), "it is awake", 120)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_endpoint_is_released_and_keeps_what_works(deploy: Deploy, kind: str) -> None:
     product = deploy(KINDS[kind])
+    if kind == "scale-to-zero":
+        stay_awake(product)
     version = product.new_version()
     result = product.release(version)
     assert result.ok, result

@@ -42,6 +42,12 @@ PREDEFINED: Final[Mapping[str, tuple[str, str]]] = {
     "SageMakerInferenceComponentInvocationsPerCopy": ("Invocations", "Sum"),
 }
 """The metric and statistic behind a predefined one, to be divided by the capacity there is."""
+CONCURRENT: Final = (
+    "SageMakerVariantConcurrentRequestsPerModelHighResolution",
+    "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution",
+)
+"""How many requests were worked on at once, on average: the time that all took, over the time that passed (Little, A
+Proof for the Queuing Formula, 1961). AWS looks every 10 seconds, the rehearsal every minute."""
 OUT_MINUTES: Final = 3
 IN_MINUTES: Final = 15
 IN_SHARE: Final = 0.9
@@ -52,8 +58,9 @@ Dimensions = frozenset[tuple[str, str]]
 
 @dataclass
 class Scaled:
-    """When a policy last changed something."""
+    """Since when a policy is looked at, and when it last changed something."""
 
+    since: float
     out: float = -math.inf
     into: float = -math.inf
 
@@ -65,6 +72,11 @@ class Autoscaler:
         self._served, self._second = served, second
         self._last: dict[str, Scaled] = {}
         self._due: dict[str, datetime] = {}
+
+    @property
+    def _minute(self) -> int:
+        """Seconds that stand for a minute of AWS."""
+        return max(1, round(60 * self._second))
 
     def tick(self, now: float) -> None:
         """Do what is due at `now`, in seconds since 1970."""
@@ -113,7 +125,7 @@ class Autoscaler:
         values = self._values(region, policy, config, capacity, now)
         if values is None:
             return
-        wanted, last = float(config["TargetValue"]), self._last.setdefault(policy.policy_arn, Scaled())
+        wanted, last = float(config["TargetValue"]), self._last.setdefault(policy.policy_arn, Scaled(now))
         latest = values[0]
         recent = [value or 0.0 for value in values]
         cooled = {
@@ -127,7 +139,7 @@ class Autoscaler:
                 last.out = now
         elif (
             not config.get("DisableScaleIn")
-            and len(recent) >= IN_MINUTES
+            and now - last.since >= IN_MINUTES * self._minute  # a minute without data before that was not seen
             and all(value < wanted * IN_SHARE for value in recent[:IN_MINUTES])
             and cooled["in"]
             and not _suspended(target, "DynamicScalingInSuspended")
@@ -146,7 +158,7 @@ class Autoscaler:
     ) -> list[float | None] | None:
         """The tracked metric in each of the last minutes, newest first; None where the rehearsal does not have it."""
         custom = config.get("CustomizedMetricSpecification")
-        minute = max(1, round(60 * self._second))
+        minute = self._minute
         known = metrics.of_region(cloudwatch_backends[ACCOUNT][region])
         if custom and "MetricName" in custom:
             dimensions = frozenset((each["Name"], each["Value"]) for each in custom.get("Dimensions", ()))
@@ -154,12 +166,13 @@ class Autoscaler:
             found = known.by_period(key, custom["Statistic"], minute, IN_MINUTES + 1, now)
             return found[1:]
         name = (config.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType", "")
-        if name not in PREDEFINED:
+        if name not in PREDEFINED and name not in CONCURRENT:
             return None
-        metric, statistic = PREDEFINED[name]
+        metric, statistic = PREDEFINED.get(name, ("ModelLatency", "Sum"))  # which is in microseconds
+        parts = max(capacity, 1) * (1e6 * minute if name in CONCURRENT else 1)
         key = NAMESPACE, metric, _dimensions(policy.resource_id)
         found = known.by_period(key, statistic, minute, IN_MINUTES + 1, now)
-        return [None if value is None else value / max(capacity, 1) for value in found[1:]]
+        return [None if value is None else value / parts for value in found[1:]]
 
     def act(self, region: str, policy_arn: str) -> None:
         """What an alarm does whose action is a step policy. Raises LookupError where there is no such policy."""
@@ -183,7 +196,8 @@ class Autoscaler:
         direction = "Out" if wanted > capacity else "In"
         if _suspended(target, f"DynamicScaling{direction}Suspended"):
             return
-        last, now = self._last.setdefault(policy.policy_arn, Scaled()), time.time()
+        now = time.time()
+        last = self._last.setdefault(policy.policy_arn, Scaled(now))
         cooled = now - last.out >= float(config.get("Cooldown", 0)) * self._second
         if cooled and self._bounded(region, target, capacity, wanted):
             last.out = now

@@ -486,7 +486,11 @@ class Endpoints:
             with component.traffic.request(None) as (fleet, variant):
                 component.count("Invocations")
                 component.count("InvocationsPerCopy", 1 / max(component.current, 1))
-                return self._ask(endpoint, fleet, variant, params, arrived), variant.name
+                sent = time.monotonic()
+                try:
+                    return self._ask(endpoint, fleet, variant, params, arrived), variant.name
+                finally:
+                    component.count("ModelLatency", (time.monotonic() - sent) * 1e6)
         except NothingServes:
             component.count("NoCapacityInvocationFailures")
             raise Invalid(
