@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 
 from infra import bootstrap_documents as documents
 from infra.bootstrap_documents import BOUNDARY, GITHUB, SECRETS_ALIAS, Issuer, Place
-from infra.environments import Environment, environment, environments
+from infra.environments import Deploys, Environment, environment, environments
 
 Client = Callable[[str], Any]
 """Gives the boto3 client of a service, in the environment's account and region."""
@@ -457,13 +457,19 @@ def hints(made: Bootstrap) -> list[str]:
             f"nobody's CI may deploy {name}, so that no role is made: set environments.{name}.deploys.github in "
             "stacks/environments.yaml to OWNER/REPOSITORY"
         ]
+    found = []
     if deploys.github and "@" not in deploys.github:
-        return [
+        found.append(
             f"{GITHUB} names repositories made or renamed since 15 July 2026 with their ids. For such a one, set "
             f"environments.{name}.deploys.github to what this prints: gh api repos/{deploys.github} --jq "
             "'\"\\(.owner.login)@\\(.owner.id)/\\(.name)@\\(.id)\"'"
-        ]
-    return []
+        )
+    if deploys.runner == Deploys.model_fields["runner"].default:
+        found.append(
+            "a cluster has no public endpoint: CI's jobs that deploy a platform stack need a runner inside its "
+            f"network. Set environments.{name}.deploys.runner to its label"
+        )
+    return found
 
 
 _BLOCKED: Final = dict.fromkeys(

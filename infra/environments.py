@@ -36,6 +36,10 @@ class Deploys(Spec):
     """`GROUP/PROJECT`: its jobs on protected branches, of the GitLab at `gitlab_host`."""
     gitlab_host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+$")] = "gitlab.com"
 
+    runner: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")] = "ubuntu-24.04"
+    """The label of the runner whose jobs deploy. Clusters have no public endpoint: where a platform stack is deployed,
+    it needs a way into its network, as a runner of your own in the VPC has."""
+
     @model_validator(mode="after")
     def _somebody(self) -> "Deploys":
         if not self.github and not self.gitlab:

@@ -40,6 +40,8 @@ class Due:
     region: str
     backend: str
     """Where Pulumi keeps its state."""
+    runner: str
+    """The label of what runs it."""
 
 
 def due(repository: str, host: Literal["github", "gitlab"], since: str | None, only: str | None = None) -> list[Due]:
@@ -51,14 +53,15 @@ def due(repository: str, host: Literal["github", "gitlab"], since: str | None, o
     before = _before(since)
     found = []
     for name, each in environments().items():
-        if name == "local" or only not in (None, name) or not _may_deploy(each, repository, host):
+        if name == "local" or only not in (None, name) or not _may_deploy(each, repository, host) or not each.deploys:
             continue
         commit, is_branch = resolve(name, each)
         why = "asked for" if only or since is None else _why(name, each, before, since, is_branch)
         if why:
             place = place_of(name)
             stacks = [stack for stack in stacks_of([name]) if stack in stack_names()]
-            found.append(Due(name, each.version or commit, commit, why, " ".join(stacks), each.region, backend(place)))
+            where = (each.region, backend(place), each.deploys.runner)
+            found.append(Due(name, each.version or commit, commit, why, " ".join(stacks), *where))
     return found
 
 

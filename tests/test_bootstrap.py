@@ -293,6 +293,10 @@ def test_without_credentials_it_says_how_to_rehearse(monkeypatch: pytest.MonkeyP
 def test_without_a_repository_no_role_is_made_and_it_says_what_to_set(there: Clients) -> None:
     alone = Bootstrap(PLACE, [], OURS["dev"])
     assert "set environments.prod.deploys.github" in hints(alone)[0]
+    named = OURS["prod"]
+    assert ["environments.prod.deploys.runner" in each for each in hints(Bootstrap(PLACE, [], named))] == [True]
+    inside = named.model_copy(update={"deploys": Deploys(github="acme@1/mlops@2", runner="in-the-vpc")})
+    assert hints(Bootstrap(PLACE, [], inside)) == []
     assert next_steps(alone, []) == [
         "export PULUMI_BACKEND_URL='s3://slipway-state-777788889999-eu-west-1?region=eu-west-1&awssdk=v2'",
         "pulumi login",

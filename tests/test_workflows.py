@@ -100,6 +100,7 @@ def test_only_the_job_that_waits_for_its_environments_reviewers_deploys() -> Non
     assert jobs["deploy"]["environment"] == "${{ matrix.environment }}"
     assert jobs["deploy"]["needs"] == ["due", "preview"]
     assert "environment" not in jobs["preview"]
+    assert jobs["preview"]["runs-on"] == jobs["deploy"]["runs-on"] == "${{ matrix.runner }}", "one inside the network"
     ran = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
     assert ".ci/deploy preview" in ran["preview"] and ".ci/deploy up" in ran["deploy"]
     assert ".ci/deploy up" not in ran["preview"] + ran["due"]
@@ -176,6 +177,7 @@ def test_a_push_deploys_what_follows_the_branch_and_nothing_that_is_pinned(clone
     assert (found.version, found.commit, found.region) == ("main", after, "us-east-1")
     assert found.backend.startswith("s3://slipway-state-111122223333-us-east-1?")
     assert found.stacks.startswith("platform-dev ")
+    assert found.runner == "ubuntu-24.04"
 
 
 def test_changing_one_version_promotes_that_environment(clone: Git, tmp_path: Path) -> None:
