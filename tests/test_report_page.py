@@ -335,7 +335,8 @@ def aws() -> Iterator[Deployed]:
         clients: dict[str, Any] = {}
 
         def client(service: str) -> Any:
-            return clients.setdefault(service, boto3.client(service, region_name="us-east-1"))
+            made = boto3.client(service, region_name="us-east-1")  # type: ignore[call-overload]  # chosen at run time
+            return clients.setdefault(service, made)
 
         s3 = client("s3")
         for bucket in ("lake", "ledger"):

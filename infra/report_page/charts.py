@@ -212,12 +212,12 @@ def ribbon(found: History, at: datetime, width: int) -> str:
             x = over.x(moment(entry.at), width=width)
             told = f"{_clock(moment(entry.at))}: version {version(entry.package_arn)} failed"
             drawn.append(f'<path class="cross" d="M{x - 4:.1f} 32l8 8m0 -8l-8 8"><title>{escape(told)}</title></path>')
-    told = [
+    spans = [
         f"version {version(each.package_arn)} since {_clock(moment(each.since))}"
         + (f" until {_clock(moment(each.until))}" if each.until else "")
         for each in periods
     ]
-    label = f"What was live: {'; '.join(told)}"
+    label = f"What was live: {'; '.join(spans)}"
     return _svg(44 + FOOT, [*drawn, *_axis(over, 44, width=width)], label, width)
 
 

@@ -30,6 +30,8 @@ MOST_ENTRIES: Final = 40
 MOST_INCIDENTS: Final = 25
 MOST_RESOURCES: Final = 400
 LEAST_USD: Final = 0.5
+MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
+"""Of notes and runbooks; HTML in them stays text."""
 
 Html = str
 
@@ -329,7 +331,7 @@ def _incident(each: Incident, facts: Facts) -> Html:
         "moved first": ", ".join(one.name for one in each.moved[:3]),
     }
     need = "" if each.status == "closed" else _marked(f"**Needed of you**: {note.needed(each)}")
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(_below(note.markdown(each)))
+    body = _marked(_below(note.markdown(each)))
     whole = folded("The whole note", f'<div class="note">{body}</div>')
     return (
         f"<article><h3>{badge(each.status, status)} {escape(each.id)}: {escape(each.what or each.kind)}</h3>"
@@ -344,15 +346,14 @@ def _below(markdown: str) -> str:
 
 
 def _marked(text: str) -> Html:
-    return str(MarkdownIt("commonmark", {"html": False}).render(text))
+    return str(MARKDOWN.render(text))
 
 
 def _alarms(facts: Facts) -> Html:
     if not facts.alarms:
         return ""
-    ringing, silent = [], []
-    for each in facts.alarms:
-        (ringing if each.state == "ALARM" else silent).append(each)
+    ringing = facts.ringing
+    silent = [each for each in facts.alarms if each not in ringing]
     told = "".join(_ringing(each) for each in ringing)
     if facts.live is None or facts.live.states is None:
         told += _unknown(facts, "alarms")
