@@ -32,6 +32,7 @@ class Function(pulumi.ComponentResource):
         memory_mib: int = 256,
         timeout_seconds: int = 60,
         log_days: RetentionDays = 90,
+        layers: Sequence[str] = (),
         dead_letters_arn: pulumi.Input[str] | None = None,
         concurrency: int | None = None,
         vpc_id: pulumi.Input[str] | None = None,
@@ -44,6 +45,7 @@ class Function(pulumi.ComponentResource):
 
         `handler` is a module and its function: `functions.kill_switch.handler.handler`. Its package is zipped, with all
         modules right under `functions/`, with what `also` names (`functions/registry`) and with `files` (path → text).
+        `layers` are the ARNs of versions of Lambda layers that it imports from.
         `dead_letters_arn` is a queue for what failed twice when invoked asynchronously; the right to send is added.
         `concurrency` reserves so many executions, and allows no more. With `vpc_id` it runs in `subnet_ids` of a
         network, and calls what `security_group_ids` let it. With `tracing`, X-Ray is told of what it does for requests
@@ -79,6 +81,7 @@ class Function(pulumi.ComponentResource):
             code=source(package, *also, files=files),
             memory_size=memory_mib,
             timeout=timeout_seconds,
+            layers=[*layers] or None,
             kms_key_arn=kms_key_arn,
             environment={"variables": environment} if environment else None,
             dead_letter_config={"target_arn": dead_letters_arn} if dead_letters_arn is not None else None,

@@ -42,6 +42,8 @@ def _a_rate(schedule: str) -> str:
 
 Rate = Annotated[str, AfterValidator(_a_rate)]
 """A schedule of a monitor's."""
+LayerArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:layer:[A-Za-z0-9_-]{1,64}:\d+$")]
+"""A version of a Lambda layer."""
 
 
 class MonitorSpec(Spec):
@@ -55,6 +57,9 @@ class MonitorSpec(Spec):
     """How long a run may take."""
     log_days: RetentionDays = 90
     """How long its logs are kept."""
+    layer_arn: LayerArn | None = None
+    """A published version of the layer that `slipway monitor layer` builds. With its packages captured requests are
+    read faster, to the same result; without it the standard library reads them."""
 
 
 class Monitor(pulumi.ComponentResource):
@@ -106,6 +111,7 @@ class Monitor(pulumi.ComponentResource):
             memory_mib=spec.memory_mib,
             timeout_seconds=spec.timeout_seconds,
             log_days=spec.log_days,
+            layers=[spec.layer_arn] if spec.layer_arn else [],
             dead_letters_arn=lost.queue_arn,
             opts=child,
         )

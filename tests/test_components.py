@@ -30,6 +30,7 @@ from components import (
     NodePool,
 )
 from components.function import source
+from components.monitor import Monitor, MonitorSpec
 
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/churn/7"
@@ -367,6 +368,21 @@ class TestDataMonitor:
             )
 
         return up(program)
+
+    def test_imports_from_a_layer_where_it_is_given_one(self) -> None:
+        layer = f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:slipway-monitors:3"
+
+        def program() -> None:
+            for name, given in (("churn", {"layer_arn": layer}), ("plain", {})):
+                spec = MonitorSpec.model_validate(given)
+                about = {"handler": "functions.data_monitor.handler.handler", "access": [], "event": {}}
+                Monitor(name, "data", spec, **about, kms_key_arn=KEY, alerts_topic_arn=TOPIC)
+
+        functions = up(program).inputs(aws.lambda_.Function)
+        assert functions["churn-data"]["layers"] == [layer]
+        assert "layers" not in functions["plain-data"]
+        with pytest.raises(ValidationError, match="layer_arn"):
+            MonitorSpec(layer_arn=layer.rpartition(":")[0])
 
     def test_runs_on_schedule_with_what_the_function_expects(self, made: PretendAws) -> None:
         schedule = made.only(aws.scheduler.Schedule)
