@@ -16,7 +16,7 @@ from infra.environments import Environment, EnvironmentsError, before, environme
 from infra.settings import SettingsError, load
 
 ONE = {"account": "111122223333", "region": "us-east-1"}
-NAMES = st.from_regex(r"[a-z]{1,5}", fullmatch=True)
+NAMES = st.text("abcde", min_size=1, max_size=5)
 
 
 def written(**environments_: Any) -> str:
