@@ -2,6 +2,7 @@
 # requires-python = "==3.11.*"
 # dependencies = [
 #   "evidently==0.7.23",
+#   "ipython",
 #   "kaleido==0.2.1",
 #   "msgspec>=0.22",
 #   "nannyml==0.13.1",
@@ -16,8 +17,8 @@
 `uv run --no-config --script tests/bench/peers.py`.
 
 Their packages are in peers.py.lock, and in no other lock: 1.9 GB. The pins make them import (whylogs needs numpy 1,
-evidently and nannyml pandas 2, nannyml statsmodels). Each run is in a process of its own; `--quick` leaves the million
-rows out.
+evidently and nannyml pandas 2, nannyml statsmodels, whylogs IPython). Each run is in a process of its own; `--quick`
+leaves the million rows out.
 """
 
 import argparse
