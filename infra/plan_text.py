@@ -88,7 +88,7 @@ def tell(review: Reviewed, *, full: bool = False) -> Told:
     if changes.refused:
         refused = Section("It would fail", tuple(changes.refused.splitlines()))
         return Told(f"{changes.stack}: cannot be deployed like this", _against(review), (refused,))
-    throughout, rest = _throughout(changes.changed)
+    throughout, rest = ([], changes.changed) if full else _throughout(changes.changed)
     sections = (
         *throughout,
         *_components(rest, changes.stack, full),
@@ -139,6 +139,9 @@ def _dangers(changes: Changes) -> Iterator[str]:
         yield f"STOPS {some(list(dict.fromkeys(stopped)))}"
     elif changes.changed and changes.since:
         yield "nothing goes down"
+    notes = [note for each in changes.changed if each.op == "update" for note in each.notes]
+    if notes:
+        yield f"mind that {some(list(dict.fromkeys(notes)))}"
 
 
 def _more(usd: float, changes: Changes) -> str:
@@ -243,7 +246,7 @@ def _group(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
 def _gone(same: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
     """What becomes of some resources that leave, all alike."""
     one = same[0]
-    what, be = _together(same, stack), "is" if len(same) == 1 else "are"
+    what, be = _together(same, stack, full), "is" if len(same) == 1 else "are"
     verb = "let go" if one.op == "delete" and one.notes else "deleted" if one.op == "delete" else "made anew"
     yield f"{MARKS[one.op]} {what} {be} {verb}{_because(one, full)}"
     if one.loses:
@@ -260,10 +263,11 @@ def _because(one: Changed, full: bool) -> str:
     return f", because AWS cannot change in place: {listed(because, full)}"
 
 
-def _together(same: Sequence[Changed], stack: str) -> str:
+def _together(same: Sequence[Changed], stack: str, full: bool) -> str:
     if len(same) == 1:
         return named(same[0], stack)
-    return f"{plural(words_of(kind(same[0].type)), len(same))} ({some([own_name(each.name, stack) for each in same])})"
+    names = [own_name(each.name, stack) or each.name for each in same]
+    return f"{plural(words_of(kind(same[0].type)), len(same))} ({', '.join(names) if full else some(names)})"
 
 
 def _how_long(one: Changed) -> str:
@@ -292,7 +296,7 @@ def _updated(found: Sequence[Changed], stack: str, full: bool) -> Iterator[str]:
         alike[json.dumps([each.type, listed(each.values, True), each.notes, each.sure])].append(each)
     for same in alike.values():
         one = same[0]
-        what = _together(same, stack)
+        what = _together(same, stack, full)
         maybe = "" if one.sure else " perhaps"
         yield f"~ {what}{maybe}: {listed(one.values, full)}"
         yield from (f"    {note}" for note in one.notes)

@@ -175,6 +175,7 @@ def test_equal_changes_in_one_component_are_one_line(told: Callable[..., str]) -
         return lambda: [aws.sqs.Queue(n, name=n, delay_seconds=delay) for n in ("a", "b", "c", "d")] and None
 
     assert "~ 4 queues (a, b, c and 1 more): delaySeconds 1 → 5" in told(queues(1), queues(5))
+    assert "~ 4 queues (a, b, c, d): delaySeconds 1 → 5" in told(queues(1), queues(5), full=True)
 
 
 def test_code_that_was_deployed_from_another_machine_is_only_compared(told: Callable[..., str], tmp_path: Path) -> None:
@@ -314,6 +315,7 @@ def test_a_product_whose_yaml_changes(deployed: tuple[Path, dict[str, Deployed]]
     lines = list(text(reviews))
     assert re.match(
         r"employment-dev: makes \d+, changes \d+, replaces \d+; loses no data; nothing goes down; "
+        r"mind that log events older than it are deleted; "
         r"costs \$[\d,]+ more a month as used, \$[\d,]+ more at most; \d+ may do more: ",
         lines[0],
     )

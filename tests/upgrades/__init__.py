@@ -21,12 +21,12 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from infra.rehearsal.aws import AwsProvider
+from infra.rehearsal.aws import AwsError, AwsProvider
 from infra.rehearsal.aws.assets import is_archive
 from infra.rehearsal.deployment import REFERENCE_TYPE
 from infra.rehearsal.kubernetes import KubernetesProvider
 from infra.rehearsal.properties import opened, with_secrets_of
-from infra.rehearsal.provider import Provider
+from infra.rehearsal.provider import Props, Provider, ProviderError
 from infra.rehearsal.state import Record, State, StateStore, exported, imported
 from infra.settings import load
 
@@ -37,6 +37,7 @@ ROOT: Final = "{root}"
 """Stands in a recording for the folder of the repository."""
 EMULATOR: Final = "{emulator}"
 """Stands in a recording for the emulator's host and port."""
+ATTEMPTS: Final = 3
 PLANNED: Final = ("dev", "prod")
 """The environments whose plans are kept."""
 WRITTEN: Final = re.compile(r"(.*/models/|ledger/|locks/).*\.(json|md|gz)|.*/(state|latest)\.json")
@@ -226,13 +227,24 @@ class _Replay:
         if not was.custom or was.type == REFERENCE_TYPE or was.type.startswith("pulumi:"):
             return record
         provider = providers[was.type.partition(":")[0]]
-        id_, told = provider.create(was.type, opened(inputs), f"replay:{was.urn}")
+        id_, told = self._create(provider, was, opened(inputs))
         self._learn({"id": was.id, **opened(was.outputs)}, {"id": id_, **told})
         if was.type == BUCKET:
             self._put_objects(id_)
         if was.type == GROUP:
             self._register(id_)
         return replace(record, id=id_, outputs=with_secrets_of(told, was.outputs))
+
+    def _create(self, provider: Provider, was: Record, inputs: Props) -> tuple[str, Props]:
+        """Make it; where the machine is too busy to answer in time, ask again: with one token it is made once."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return provider.create(was.type, inputs, f"replay:{was.urn}")
+            except AwsError:
+                raise
+            except ProviderError:
+                continue
+        return provider.create(was.type, inputs, f"replay:{was.urn}")
 
     def _now(self, value: Any) -> Any:
         text = json.dumps(value)
