@@ -43,7 +43,8 @@ def logits(weights: Weights, pixels: jax.Array) -> jax.Array:
         )
         image = jax.nn.relu(convolved + weights[f"{name}_bias"])
     hidden = jax.nn.relu(image.reshape(image.shape[0], -1) @ weights["dense"] + weights["dense_bias"])
-    return (hidden @ weights["last"] + weights["last_bias"])[:, 0]
+    found: jax.Array = (hidden @ weights["last"] + weights["last_bias"])[:, 0]
+    return found
 
 
 def loss(weights: Weights, pixels: jax.Array, labels: jax.Array) -> jax.Array:
@@ -71,7 +72,8 @@ def begin(seed: int) -> State:
 
 def step(state: State, pixels: jax.Array, labels: jax.Array, rate: float) -> State:
     """One step on a batch."""
-    return State(*_adam(*state[:4], pixels, labels, rate), state.epochs)
+    weights, first, second, steps = _adam(state.weights, state.first, state.second, state.steps, pixels, labels, rate)
+    return State(weights, first, second, steps, state.epochs)
 
 
 @jax.jit
@@ -85,7 +87,8 @@ def _adam(
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
 
     def moved(weight: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-        return weight - rate * (m / (1 - 0.9**steps)) / (jnp.sqrt(v / (1 - 0.999**steps)) + 1e-8)
+        new: jax.Array = weight - rate * (m / (1 - 0.9**steps)) / (jnp.sqrt(v / (1 - 0.999**steps)) + 1e-8)
+        return new
 
     return jax.tree.map(moved, weights, first, second), first, second, steps
 
@@ -107,7 +110,8 @@ def probabilities(weights: Weights, pixels: NDArray[np.float64]) -> NDArray[np.f
 
 def save(weights: Weights, path: Path) -> None:
     """Write weights to a file `*.npz`, which holds arrays and no code."""
-    np.savez(path, **{name: np.asarray(each) for name, each in weights.items()})
+    arrays: dict[str, Any] = {name: np.asarray(each) for name, each in weights.items()}
+    np.savez(path, **arrays)
 
 
 def load(path: Path) -> Weights:
@@ -119,7 +123,9 @@ def load(path: Path) -> Weights:
 def keep(state: State, path: Path) -> None:
     """Write a training's state, so that a reader never finds half of it."""
     parts = {"weights": state.weights, "first": state.first, "second": state.second}
-    arrays = {f"{part}/{name}": np.asarray(each) for part, held in parts.items() for name, each in held.items()}
+    arrays: dict[str, Any] = {
+        f"{part}/{name}": np.asarray(each) for part, held in parts.items() for name, each in held.items()
+    }
     draft = path.with_suffix(".part")
     with draft.open("wb") as file:
         np.savez(file, steps=np.asarray(state.steps), epochs=np.asarray(state.epochs), **arrays)

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,7 +47,6 @@ def train(options: argparse.Namespace, values: job.Values, labels: job.Labels) -
         if checkpoint:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             network.keep(state, checkpoint)
-    jax.block_until_ready(state.weights)
     return state.weights
 
 
