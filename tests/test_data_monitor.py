@@ -678,6 +678,21 @@ def test_somebody_hears_of_a_monitor_that_fails_and_of_one_that_is_gone(deployed
     assert deployed.invoke()["rows"] >= 100, "nothing is lost"
 
 
+def test_somebody_hears_of_a_call_that_was_lost_until_it_is_seen_to(deployed: InLambda, quick: None) -> None:
+    user, name = deployed.user, f"{deployed.name}-data"
+    until(lambda: deployed.alarm("data-lost") == "OK", "nothing is lost")
+    queue = user.lambda_.get_function_configuration(FunctionName=name)["DeadLetterConfig"]["TargetArn"]
+    event = json.dumps({**deployed.input, "endpoint": "there-is-none"})
+    user.lambda_.invoke(FunctionName=name, InvocationType="Event", Payload=event)
+    until(lambda: deployed.alarm("data-lost") == "ALARM", "what was lost is told of", 60)
+
+    url = user.sqs.get_queue_url(QueueName=queue.rpartition(":")[2])["QueueUrl"]
+    [lost] = user.sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2)["Messages"]
+    assert json.loads(lost["Body"])["endpoint"] == "there-is-none", "it says what was to be done"
+    user.sqs.delete_message(QueueUrl=url, ReceiptHandle=lost["ReceiptHandle"])
+    until(lambda: deployed.alarm("data-lost") == "OK", "once nothing waits, it is quiet", 60)
+
+
 # --- large captures -------------------------------------------------------------------------------------------------
 
 
