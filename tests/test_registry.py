@@ -389,6 +389,9 @@ class TestComplete:
         assert [each["name"] for each in race["metric_groups"]] == ["white", "black", "other"]
         [race] = card.content(package, {**EVALUATION, "groups": [few]}, USE, "-")["evaluation_details"][1:2]
         assert "No two groups have 30 rows" in race["evaluation_observation"]
+        quality, explanation = card.content(package, {**EVALUATION, "groups": []}, USE, "-")["evaluation_details"]
+        assert "No feature is named as sensitive" in quality["evaluation_observation"]
+        assert explanation["name"] == "Explanation"
         assert told["additional_information"]["custom_details"]["release notes"].startswith(
             "Nobody wrote any. Trained on"
         )

@@ -28,6 +28,7 @@ USE: Final = ("owner", "purpose", "intended_uses", "risk_rating", "risk_explanat
 """What the registry's YAML says of every version; ethical_considerations and factors may be missing."""
 ORIGIN: Final = ("run", "dataset", "dataset_sha256", "code_revision", "author")
 PARAMETER: Final = "param_"
+NO_GROUPS: Final = "No feature is named as sensitive (SENSITIVE in features.py), so that groups are not compared."
 SHOWN: Final = ("release notes", "image")
 """What of the custom details stands elsewhere in the text."""
 
@@ -126,9 +127,9 @@ def _complete(
     missing += [f"the run's metadata: {name}" for name in ORIGIN if not metadata.get(name)]
     missing += [] if parameters else ["the run's hyperparameters (metadata param_…)"]
     missing += [] if notes.strip() else ["release notes: say what this version changes"]
-    missing += [
-        f"evaluation.json: {part}" for part in ("metrics", "groups", "attributions") if not evaluation.get(part)
-    ]
+    missing += [f"evaluation.json: {part}" for part in ("metrics", "attributions") if not evaluation.get(part)]
+    # Empty where the product names no sensitive features: then the card says so.
+    missing += [] if isinstance(evaluation.get("groups"), list) else ["evaluation.json: groups"]
     missing += [
         f"evaluation.json: method.{part}" for part in ("groups", "attributions")
         if not evaluation.get("method", {}).get(part)
@@ -140,7 +141,8 @@ def _complete(
 def _quality(evaluation: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     numbers = [_number(name, value) for name, value in sorted(evaluation["metrics"].items())]
     groups = [{"name": "quality", "metric_data": numbers}]
-    return {"name": "Held-out rows", "datasets": [dataset], "metric_groups": groups}
+    told = {} if evaluation["groups"] else {"evaluation_observation": NO_GROUPS}
+    return {"name": "Held-out rows", **told, "datasets": [dataset], "metric_groups": groups}
 
 
 def _groups(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
