@@ -88,7 +88,7 @@ def tell(review: Reviewed, *, full: bool = False) -> Told:
     if changes.refused:
         refused = Section("It would fail", tuple(changes.refused.splitlines()))
         return Told(f"{changes.stack}: cannot be deployed like this", _against(review), (refused,))
-    throughout, rest = ([], changes.changed) if full else _throughout(changes.changed)
+    throughout, rest = _throughout(changes.changed, full)
     sections = (
         *throughout,
         *_components(rest, changes.stack, full),
@@ -166,8 +166,10 @@ def _difference(usd: float) -> str:
 # --- what is done -----------------------------------------------------------------------------------------------------
 
 
-def _throughout(changed: Sequence[Changed]) -> tuple[list[Section], list[Changed]]:
-    """What is changed alike all over the stack, once; and the rest, each without it."""
+def _throughout(changed: Sequence[Changed], full: bool) -> tuple[list[Section], list[Changed]]:
+    """What is changed alike all over the stack, once; and the rest, each without it. With `full` all is the rest."""
+    if full:
+        return [], list(changed)
     places: dict[str, tuple[Value, list[Changed]]] = {}
     for each in changed:
         for value in each.values if each.op == "update" else ():
