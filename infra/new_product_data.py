@@ -148,7 +148,7 @@ def _table(
     positive: str | None,
 ) -> Table:
     notes: list[str] = []
-    labelled = [row for row in rows if row[label]]
+    labelled: Sequence[Mapping[str, str]] = [row for row in rows if row[label]]
     if len(labelled) < len(rows):
         notes.append(f"{len(rows) - len(labelled):,} rows have no {label}, and are left out")
     labelled = _thinned(labelled, notes)

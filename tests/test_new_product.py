@@ -273,7 +273,7 @@ def test_a_table_nothing_can_be_learnt_from_is_refused(
     table: Callable[[Rows], Path], change: Callable[[Any], Rows], options: dict[str, str], words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
-        read(table(change(subscribers())), **{"label": "Left?", **options})  # type: ignore[arg-type]  # of one test
+        read(table(change(subscribers())), **{"label": "Left?", **options})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from infra.rehearsal.emulator.process import Emulator
 from infra.rehearsal.product import Clients, ProductError
 from infra.rehearsal.samples import Sample, SampleError
 from stacks.employment import Employment
+from stacks.product import Product
 from stacks.samples import employment
 
 REGION = "us-east-1"
@@ -50,10 +51,9 @@ def clients(emulator: Emulator) -> Clients:
 
 
 @pytest.fixture
-def few_people(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_people(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_PEOPLE", "50")
     monkeypatch.setattr(product, "INGEST_SECONDS", 1.0)
-    return
 
 
 def pipeline(clients: Clients, name: str, *steps: Mapping[str, Any]) -> str:
@@ -86,8 +86,8 @@ def test_lines_are_in_the_order_of_the_schema() -> None:
 
 
 def test_a_product_without_data_cannot_be_rehearsed() -> None:
-    class Silent(Employment):
-        sample = None
+    class Silent(Product):
+        pass
 
     with pytest.raises(SampleError, match="Silent has no data to be rehearsed with: set its `sample`"):
         Sample(Silent)
