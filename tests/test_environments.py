@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -93,6 +94,7 @@ def test_a_boundarys_arn_is_of_its_regions_partition(region: str, arn: str) -> N
 # --- what is meant to differ ----------------------------------------------------------------------------------------
 
 
+@hypothesis.settings(deadline=None)  # a busy machine says nothing about it
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, max_size=3), st.data())
 def test_an_entry_stands_for_its_key_and_all_below(key: list[str], below: list[str], data: st.DataObject) -> None:
     entry = [data.draw(st.sampled_from([part, "*"])) for part in key]
@@ -102,6 +104,7 @@ def test_an_entry_stands_for_its_key_and_all_below(key: list[str], below: list[s
         assert found.meant(".".join(key[:-1])) is None, "it says nothing of what is above it"
 
 
+@hypothesis.settings(deadline=None)  # a busy machine says nothing about it
 @given(st.lists(NAMES, min_size=1, max_size=4), NAMES)
 def test_an_entry_stands_for_nothing_beside_it(key: list[str], other: str) -> None:
     found = Environment(**ONE, differs={".".join(key): "for a reason"})
