@@ -43,8 +43,9 @@ def own_name(name: str, stack: str) -> str:
 
 def words_of(name: str) -> str:
     """A name as it is written in code, in words: `NodeGroup` is `node group`."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+", re.sub(r"[vV]\d+$", "", name))
-    return " ".join(each.upper() if each in ABBREVIATIONS else each.lower() for each in parts)
+    parts = re.findall(r"[A-Z]+\d*(?![a-z])|[A-Z][a-z]*|[a-z]+", re.sub(r"[vV]\d+$", "", name))
+    kept = {each for each in parts if each.isupper() and len(each) > 1}
+    return " ".join(each.upper() if each in ABBREVIATIONS | kept else each.lower() for each in parts)
 
 
 def kinds(made: Sequence[Changed]) -> str:
