@@ -102,7 +102,8 @@ def _whole(stack: type[Stack], said: Mapping[str, Any]) -> dict[str, Any]:
     settings = stack.model_json_schema(ref_template="#/definitions/{model}")
     usage = Usage.model_json_schema(ref_template="#/definitions/{model}")
     definitions: dict[str, Any] = {**settings.pop("$defs", {}), **usage.pop("$defs", {})}
-    models: dict[str, type[BaseModel]] = {each.__name__: each for each in [*_models(stack), stack, Usage]}
+    every: list[type[BaseModel]] = [*_models(stack), stack, Usage]
+    models = {each.__name__: each for each in every}
     for schema in _objects([definitions, settings, usage]):
         if schema.get("title") in models:
             _describe(schema, models[schema["title"]])
