@@ -355,6 +355,7 @@ class Rehearsal:
                 say(f"{settings.stack}: no approved model yet, so that everything but the endpoint comes first")
             deployments = [self._deploy(engine, settings)]
             outputs = deployments[0].outputs
+            product.stand_in(clients, settings.program.image, say)
             product.deliver(clients, outputs, sample, say)
             version = product.train(clients, outputs, sample.dataset, say)
             product.approve(clients, outputs, version, say)
