@@ -67,7 +67,7 @@ def test_the_pulumi_cli_finds_program_and_settings_from_an_examples_folder(name:
     # Outputs of the platform are read within one project, and settings are below its name.
     assert told["name"] == ours["name"]
     assert (folder / told["main"]).resolve() == (ROOT / ours["main"]).resolve()
-    assert (folder / told["runtime"]["options"]["virtualenv"]).resolve() == ROOT / ".venv"
+    assert (folder / told["runtime"]["options"]["virtualenv"]).resolve() == (ROOT / ".venv").resolve()
     assert (folder / told["stackConfigDir"] / f"Pulumi.{name}-prod.yaml").is_file()
 
 
