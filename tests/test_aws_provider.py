@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,15 @@ def test_a_bucket_that_may_be_destroyed_is_emptied_first(world: World) -> None:
     for _ in range(2):
         s3.put_object(Bucket=id_, Key="a", Body=b"a")
     s3.delete_object(Bucket=id_, Key="a")
+    world.aws.delete(BUCKET, id_, inputs, outputs)
+    assert world.aws.read(BUCKET, id_, inputs, outputs) is None
+
+
+def test_a_bucket_with_more_than_a_page_of_objects_is_emptied(world: World) -> None:
+    inputs, id_, outputs = world.make(BUCKET)
+    s3 = world.client("s3")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: s3.put_object(Bucket=id_, Key=f"{number}", Body=b""), range(1_010)))
     world.aws.delete(BUCKET, id_, inputs, outputs)
     assert world.aws.read(BUCKET, id_, inputs, outputs) is None
 

@@ -428,7 +428,8 @@ class AwsProvider:
         bypass = {"BypassGovernanceRetention": True} if locked else {}
         kept: list[str] = []
         try:
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            # All pages before the first deletion: the next one begins where the last one ended, which is then gone.
+            for page in list(s3.get_paginator("list_object_versions").paginate(Bucket=bucket)):
                 found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
                 if objects:
