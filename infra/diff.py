@@ -155,7 +155,8 @@ def values(settings: Settings) -> dict[str, Any]:
         **other,
         "tags": dict(settings.tags),
         "usage": Usage.model_validate(_plain(settings.config.get("slipway:usage", "{}"))).model_dump(mode="json"),
-        **settings.program.model_dump(mode="json"),
+        # An endpoint is written as its own kind, and not as what all kinds have in common.
+        **settings.program.model_dump(mode="json", serialize_as_any=True),
     }
 
 

@@ -46,6 +46,12 @@ def test_every_difference_of_our_environments_is_meant(first: str, second: str) 
     assert found.stdout.startswith(f"{first} and {second}: 0 differences that nobody meant, ")
 
 
+def test_an_endpoint_is_compared_by_the_keys_of_its_own_kind() -> None:
+    found = json.loads(run("staging", "prod", "--settings-only", "--json").stdout)
+    differing = {f"{each['product']}.{each['key']}" for each in found["differences"]}
+    assert {"employment.endpoint.min_instances", "employment.endpoint.schedule"} <= differing
+
+
 def test_versions_stand_side_by_side(told: Callable[..., None]) -> None:
     told()
     found = run("staging", "prod", "--settings-only")
