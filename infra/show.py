@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # the engine imports Pulumi, for which `slipway --help` need 
 SECONDS_BETWEEN_LINES: Final = 2.0
 """Where nobody watches a bar (a log, CI), a line this often says how far it is."""
 
+Rows = list[tuple[str, str]]
+"""Names, and what they are."""
+
 progress_to = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress goes to standard error, so that `--json` and pipes get the result alone."""
 out = Console(highlight=False, soft_wrap=True)
@@ -116,32 +119,35 @@ def outcome(outcome: "Outcome") -> None:
         out.print(f"   # {what}", style="dim", markup=False)
 
 
-def _what_there_is(outcome: "Outcome") -> dict[str, str]:
-    rows = {"AWS emulator": outcome.emulator.endpoint}
+def _what_there_is(outcome: "Outcome") -> Rows:
+    rows = [("AWS emulator", outcome.emulator.endpoint)]
     for each in outcome.deployments:
         count = sum(step.op != "delete" for step in each.results[-1].steps)
-        rows[each.settings.stack] = f"{count} resources"
+        rows.append((each.settings.stack, f"{count} resources"))
         outputs = each.outputs
         if "data_bucket" in outputs:
-            rows["  data lake"] = f"s3://{outputs['data_bucket']}"
-            rows["  cluster"] = f"{outputs['cluster_name']} (its objects are stored and checked; pods do not run)"
+            rows.append(("  data lake", f"s3://{outputs['data_bucket']}"))
+            rows.append(
+                ("  cluster", f"{outputs['cluster_name']} (its objects are stored and checked; pods do not run)")
+            )
         found = outcome.products.get(each.settings.stack)
         if found:
             measured = found["metadata"]
-            rows["  endpoint"] = str(outputs.get("endpoint_name", "none: files are predicted"))
-            rows["  model"] = (
+            rows.append(("  endpoint", str(outputs.get("endpoint_name", "none: files are predicted"))))
+            measures = (
                 f"version {found['version']}: accuracy {float(measured['accuracy']):.3f}, "
                 f"AUC {float(measured['auc']):.3f} on {int(float(measured['rows_held_out'])):,} held-out rows"
             )
-            rows["  features"] = str(outputs["feature_group_name"])
+            rows.append(("  model", measures))
+            rows.append(("  features", str(outputs["feature_group_name"])))
             if "api_url" in outputs:
                 from infra.prediction import Addresses, in_rehearsal
 
                 addresses = Addresses(url=outputs["api_url"], token_url=outputs["api_token_url"])
-                rows["  api"] = in_rehearsal(addresses, outcome.emulator.endpoint).url
+                rows.append(("  api", in_rehearsal(addresses, outcome.emulator.endpoint).url))
             if monitor := found["monitor"]:
-                rows["  data"] = str(monitor["summary"])
-                rows["  report"] = str(monitor["uri"])
+                rows.append(("  data", str(monitor["summary"])))
+                rows.append(("  report", str(monitor["uri"])))
     return rows
 
 
@@ -157,16 +163,20 @@ def _costs(outcome: "Outcome") -> None:
     out.print(grid)
 
 
-def _next(outcome: "Outcome") -> Sequence[tuple[str, str]]:
-    endpoint = f"aws --endpoint-url {outcome.emulator.endpoint} --region us-east-1"
-    return (
-        (".venv/bin/slipway status", "what runs, and how it is"),
-        (".venv/bin/slipway history employment-local", "what is live since when, approved by whom, on what evidence"),
-        (".venv/bin/slipway api client employment-local", "a typed client for applications that ask for predictions"),
-        (".venv/bin/slipway runbook employment-local", "what to do when an alarm goes off"),
-        (f"{endpoint} sagemaker list-endpoints", "any AWS client finds it all; any credentials will do"),
-        (".venv/bin/slipway check platform-prod employment-prod", "the policies on the plan of production, offline"),
-    )
+def _next(outcome: "Outcome") -> Iterator[tuple[str, str]]:
+    slipway = ".venv/bin/slipway"
+    yield f"{slipway} status", "what runs, and how it is"
+    served = (each for each in outcome.deployments if "endpoint_name" in each.outputs)
+    if first := next(served, None):
+        stack = first.settings.stack
+        yield f"{slipway} history {stack}", "what is live since when, approved by whom, on what evidence"
+        if "api_url" in first.outputs:
+            yield f"{slipway} api client {stack}", "a typed client for applications that ask for predictions"
+        yield f"{slipway} runbook {stack}", "what to do when an alarm goes off"
+        yield f"{slipway} incident list {stack}", "what went wrong, and what a person has still to do"
+    any_client = f"aws --endpoint-url {outcome.emulator.endpoint} --region us-east-1 sagemaker list-endpoints"
+    yield any_client, "any AWS client finds it all; any credentials will do"
+    yield f"{slipway} check platform-prod employment-prod", "the policies on the plan of production, offline"
 
 
 def status(found: Mapping[str, Any]) -> None:
@@ -174,26 +184,26 @@ def status(found: Mapping[str, Any]) -> None:
     if not found["stacks"]:
         out.print("Nothing is deployed. `make up` deploys the rehearsal.")
         return
-    rows = {"AWS emulator": found["emulator"] or "not running: `make up` starts it and makes what was lost"}
+    rows = [("AWS emulator", found["emulator"] or "not running: `make up` starts it and makes what was lost")]
     for stack, each in found["stacks"].items():
-        rows[stack] = f"{each['resources']} resources"
+        rows.append((stack, f"{each['resources']} resources"))
         condition = found["product"].get(stack, {})
         for name, value in condition.items():
             if name == "alarms":
                 ringing = [alarm for alarm, state in value.items() if state == "ALARM"]
-                rows["  alarms"] = f"ALARM: {', '.join(ringing)}" if ringing else f"{len(value)}, none in ALARM"
+                rows.append(("  alarms", f"ALARM: {', '.join(ringing)}" if ringing else f"{len(value)}, none in ALARM"))
             elif name == "data":
-                rows["  data"] = f"{value['summary']} {value['uri']}" if value else "no report"
+                rows.append(("  data", f"{value['summary']} {value['uri']}" if value else "no report"))
             else:
-                rows[f"  {name}"] = str(value)
+                rows.append((f"  {name}", str(value)))
     _table("Rehearsal", rows)
 
 
-def _table(title: str, rows: Mapping[str, str]) -> None:
+def _table(title: str, rows: Rows) -> None:
     """Names on the left, what they are on the right: whole, for people copy them."""
-    width = max(len(name) for name in rows) + 2
+    width = max(len(name) for name, _ in rows) + 2
     out.print(f"[bold]{title}[/]")
-    for name, value in rows.items():
+    for name, value in rows:
         out.print(f"  {name:{width}}{value}", markup=False)
 
 

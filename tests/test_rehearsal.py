@@ -250,7 +250,9 @@ def run_every_monitor(slipway: Slipway, times: int) -> None:
     """As their schedules would: some are due by the hour, and only a second run reads what a first one remembered."""
     schedules = slipway.client("scheduler")
     listed = schedules.get_paginator("list_schedules").paginate().build_full_result()["Schedules"]
-    watched = [each for each in listed if {"quality", "service", "freshness", "spending"} & {*each["Name"].split("-")}]
+    watched = [
+        each for each in listed if {"quality", "service", "freshness", "spending"} & {*each["GroupName"].split("-")}
+    ]
     assert len(watched) == 5, listed
     for each in watched * times:
         target = schedules.get_schedule(Name=each["Name"], GroupName=each["GroupName"])["Target"]
