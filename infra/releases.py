@@ -96,7 +96,7 @@ def release(
     account, region = _where(client)
     package = str(version)
     if not package.startswith("arn:"):
-        if not package.isdigit():
+        if not package.isdecimal():
             raise NoRelease(f"{version!r} is no version: give its number, as in `slipway history`, or its ARN")
         package = f"arn:aws:sagemaker:{region}:{account}:model-package/{endpoint}/{package}"
     asked = {"model_package_arn": package, "reason": reason or "released by hand", "force": force, "wait": wait}

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pretend_aws import CONFIG
 from pretend_cloud import settings
@@ -482,6 +482,7 @@ def test_what_was_captured_is_shown_and_not_obeyed(watched: Watched) -> None:
     st.lists(st.text(max_size=9), max_size=60),
     st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.text(max_size=5) | st.none(), max_size=60),
 )
+@example(codes=["²", "3"], numbers=[])  # a digit that is no number
 def test_anything_can_be_drawn(codes: list[str], numbers: list[float | str | None]) -> None:
     for column, values in (
         (Column("c", "category", categories=frozenset(codes[:3])), codes),

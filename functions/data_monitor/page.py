@@ -186,7 +186,7 @@ def _codes(before: Tally, now: Tally) -> tuple[list[str], list[float], list[floa
     )[:MOST_BARS]
     bars = {
         code: (before.values.get(code, 0), now.values.get(code, 0))
-        for code in sorted(largest, key=lambda code: (not code.isdigit(), int(code) if code.isdigit() else 0, code))
+        for code in sorted(largest, key=lambda code: (not code.isdecimal(), int(code) if code.isdecimal() else 0, code))
     }
     first, second = (
         sum(tally.values.get(code, 0) for code in known - {*bars}) + tally.others for tally in (before, now)

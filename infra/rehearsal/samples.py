@@ -23,7 +23,7 @@ def limit() -> int | None:
     text = os.environ.get(LIMIT)
     if text is None:
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise SampleError(f"{LIMIT} is {text!r}: set a number of rows, such as 12000, or nothing for all of them")
     return int(text)
 
