@@ -296,7 +296,8 @@ def script(folder: Path, name: str, *words: str, **environment: str) -> subproce
         (code / file).write_bytes(base64.b64decode(content))
     if name == "train":
         with tarfile.open(code / "sourcedir.tar.gz") as archive:
-            archive.extractall(code, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+            archive.extractall(code)
         (code / "sourcedir.tar.gz").unlink()
     run = f"sys.path.insert(0, {str(code)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
     return subprocess.run(

@@ -52,7 +52,8 @@ def load(package: str, folder: Path) -> Any:
     """The model that training packed into `folder`/model.tar.gz, as the product's inference.py loads it."""
     with tempfile.TemporaryDirectory() as unpacked:
         with tarfile.open(folder / "model.tar.gz") as archive:
-            archive.extractall(unpacked, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+            archive.extractall(unpacked)
         return serving(package).model_fn(unpacked)
 
 

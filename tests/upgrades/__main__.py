@@ -23,7 +23,8 @@ def record(commit: str, name: str) -> Path:
     with TemporaryDirectory(prefix="slipway-") as folder:
         root, work, plans = (Path(folder).resolve() / part for part in ("release", "work", "plans"))
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(root, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+            archive.extractall(root)
 
         def slipway(*arguments: str) -> None:
             environment = {

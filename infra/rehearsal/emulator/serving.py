@@ -198,7 +198,8 @@ class ModelServer:
         s3 = self._aws.client("s3", self._region, self.container.role)
         try:
             with tarfile.open(fileobj=s3.get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as archive:
-                archive.extractall(model, filter="data")
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+                archive.extractall(model)
         except ClientError as error:
             raise LoadError(f"Failed to download model data from {url}: {error}") from None
         except (tarfile.TarError, OSError, EOFError) as error:

@@ -394,7 +394,8 @@ class TrainingJob(Job):
         if packed is not None:
             try:
                 with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-                    archive.extractall(code, filter="data")
+                    archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later have it
+                    archive.extractall(code)
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise JobFailed(f"AlgorithmError: framework error: {source} is no tar.gz archive: {error}") from None
         if not (code / program).is_file():
